@@ -1,0 +1,7 @@
+"""A Hugging Face folder (config.json, safetensors, tokenizer) read as if it were a GGUF file."""
+
+from __future__ import annotations
+
+from puna.gguf.huggingface.folder import open_folder
+
+__all__ = ["open_folder"]
