@@ -1,0 +1,150 @@
+"""y = W x for weights in float32, float16 and bfloat16, and their packing from GGUF's rows.
+
+Layout: 16 rows interleaved; column k holds the 16 rows' values side by side. Each (row, token) is one chain of
+multiply-adds in the order of the columns, whatever the tile, the batch or the number of threads.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from puna.kernels.kernel import Address, Int, Live, helper, kernel
+from puna.kernels.tiling import TOKENS_MANY, TOKENS_SOME
+from puna.simd import (
+    add_tile,
+    f32_tile,
+    fma_tile,
+    get_i16,
+    get_i32,
+    load_bf16,
+    load_f16,
+    load_f32,
+    prefetch,
+    set_i16,
+    set_i32,
+    store_tile,
+)
+
+ROWS = 16
+AHEAD = 2048  # bytes to prefetch ahead when the weights stream from memory once
+
+
+def _make_tile(load, size, count):
+    @helper
+    def tile(w, x, columns, x_stride, ahead):
+        acc = f32_tile(count)
+        for k in range(columns):
+            at = w + k * ROWS * size
+            if ahead:
+                prefetch(at + ahead)
+            acc = fma_tile(acc, load(at), x + k * 4, x_stride)
+        return acc
+
+    return tile
+
+
+def _make_matmul(load, size):
+    many, some = _make_tile(load, size, TOKENS_MANY), _make_tile(load, size, TOKENS_SOME)
+    one = _make_tile(load, size, 1)
+
+    @helper
+    def finish(acc, y, y_stride, accumulate):
+        if accumulate:
+            acc = add_tile(acc, y, y_stride)
+        store_tile(acc, y, y_stride)
+
+    @helper
+    def matmul(thread, threads, w, x, y, groups, columns, x_stride, y_stride, tokens, accumulate):
+        for g in range(groups * thread // threads, groups * (thread + 1) // threads):
+            at, out, t = w + g * columns * ROWS * size, y + g * 64, 0
+            while t + TOKENS_MANY <= tokens:
+                acc = many(at, x + t * x_stride, columns, x_stride, 0)
+                finish(acc, out + t * y_stride, y_stride, accumulate)
+                t += TOKENS_MANY
+            while t + TOKENS_SOME <= tokens:
+                acc2 = some(at, x + t * x_stride, columns, x_stride, 0)
+                finish(acc2, out + t * y_stride, y_stride, accumulate)
+                t += TOKENS_SOME
+            while t < tokens:
+                acc1 = one(at, x + t * x_stride, columns, x_stride, AHEAD if t == 0 else 0)
+                finish(acc1, out + t * y_stride, y_stride, accumulate)
+                t += 1
+
+    return matmul
+
+
+_matmul_f32 = _make_matmul(load_f32, 4)
+_matmul_f16 = _make_matmul(load_f16, 2)
+_matmul_bf16 = _make_matmul(load_bf16, 2)
+
+
+@kernel
+def matmul_f32(
+    thread: int, threads: int, w: Address, x: Address, y: Address, groups: Int, columns: Int, x_stride: Int,
+    y_stride: Int, tokens: Live, accumulate: Int,
+) -> None:  # fmt: skip
+    """y[t, 16 groups] (+)= W[16 groups, columns] x[t]; strides in bytes."""
+    _matmul_f32(thread, threads, w, x, y, groups, columns, x_stride, y_stride, tokens, accumulate)
+
+
+@kernel
+def matmul_f16(
+    thread: int, threads: int, w: Address, x: Address, y: Address, groups: Int, columns: Int, x_stride: Int,
+    y_stride: Int, tokens: Live, accumulate: Int,
+) -> None:  # fmt: skip
+    """y[t, 16 groups] (+)= W[16 groups, columns] x[t]; strides in bytes."""
+    _matmul_f16(thread, threads, w, x, y, groups, columns, x_stride, y_stride, tokens, accumulate)
+
+
+@kernel
+def matmul_bf16(
+    thread: int, threads: int, w: Address, x: Address, y: Address, groups: Int, columns: Int, x_stride: Int,
+    y_stride: Int, tokens: Live, accumulate: Int,
+) -> None:  # fmt: skip
+    """y[t, 16 groups] (+)= W[16 groups, columns] x[t]; strides in bytes."""
+    _matmul_bf16(thread, threads, w, x, y, groups, columns, x_stride, y_stride, tokens, accumulate)
+
+
+# --- packing ----------------------------------------------------------------------------------------
+
+
+@kernel
+def pack_32bit(
+    thread: int,
+    threads: int,
+    source: Address,
+    order: Address,
+    target: Address,
+    rows: Int,
+    groups: Int,
+    columns: Int,
+) -> None:
+    """Rows of 4-byte values, taken in `order` (int32), interleaved by 16; rows beyond the last are zero."""
+    for g in range(groups * thread // threads, groups * (thread + 1) // threads):
+        for lane in range(ROWS):
+            row, out = g * ROWS + lane, target + (g * columns * ROWS + lane) * 4
+            start = source + get_i32(order + min(row, rows - 1) * 4) * columns * 4
+            for k in range(columns):
+                value = get_i32(start + k * 4) if row < rows else np.int32(0)
+                set_i32(out + k * ROWS * 4, value)
+
+
+@kernel
+def pack_16bit(
+    thread: int,
+    threads: int,
+    source: Address,
+    order: Address,
+    target: Address,
+    rows: Int,
+    groups: Int,
+    columns: Int,
+) -> None:
+    """Rows of 2-byte values, taken in `order` (int32), interleaved by 16; rows beyond the last are zero."""
+    for g in range(groups * thread // threads, groups * (thread + 1) // threads):
+        for lane in range(ROWS):
+            row, out = g * ROWS + lane, target + (g * columns * ROWS + lane) * 2
+            start = source + get_i32(order + min(row, rows - 1) * 4) * columns * 2
+            for k in range(columns):
+                value = get_i16(start + k * 2) if row < rows else np.int16(0)
+                set_i16(out + k * ROWS * 2, value)

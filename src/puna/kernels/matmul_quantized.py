@@ -1,0 +1,195 @@
+"""y = W x for weights in blocks of 32 int8 or 4-bit quants, and their packing from GGUF's Q8_0 and Q4_0.
+
+Layout: 16 rows are interleaved, so that a lane is a row and no sum runs across lanes. A record holds 16 rows x 32
+columns: 64-byte chunks of 16 rows x 4 columns (two such chunks in one, as nibbles, for 4 bits), then 16 float16
+scales. Integer sums are exact; floats are added block by block in one order for each (row, token): the result is
+the same whatever the tile, the batch or the number of threads.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from puna.kernels.kernel import Address, Int, Live, helper, kernel
+from puna.kernels.tiling import TOKENS_MANY, TOKENS_SOME
+from puna.simd import (
+    add_tile,
+    dot_i8_tile,
+    dot_u4_tile,
+    f32_tile,
+    get_i32,
+    high_nibbles,
+    i8_start_tile,
+    load_f16,
+    load_i8,
+    low_nibbles,
+    prefetch,
+    scale_tile,
+    set_i16,
+    set_i32,
+    store_tile,
+    u4_start_tile,
+)
+
+ROWS = 16
+Q8_RECORD = 544  # 16 rows x 32 int8, 16 float16
+Q4_RECORD = 288  # 16 rows x 32 nibbles, 16 float16
+Q8_BLOCK, Q4_BLOCK = 34, 18  # GGUF's blocks of one row: a float16 scale, then the quants
+AHEAD = 2304  # bytes to prefetch ahead when the weights stream from memory once
+
+
+def _make_q8_tile(count):
+    @helper
+    def tile(w, xq, xd, xs, blocks, x_stride, s_stride, ahead):
+        acc = f32_tile(count)
+        for b in range(blocks):
+            record = w + b * Q8_RECORD
+            if ahead:
+                for line in range(0, Q8_RECORD, 64):
+                    prefetch(record + ahead + line)
+            ints = i8_start_tile(count, xs + b * 4, s_stride)
+            for k in range(8):
+                ints = dot_i8_tile(ints, load_i8(record + k * 64), xq + b * 32 + k * 4, x_stride)
+            acc = scale_tile(acc, ints, load_f16(record + 512), xd + b * 4, s_stride)
+        return acc
+
+    return tile
+
+
+def _make_q4_tile(count):
+    @helper
+    def tile(w, xq, xd, xs, blocks, x_stride, s_stride, ahead):
+        acc = f32_tile(count)
+        for b in range(blocks):
+            record = w + b * Q4_RECORD
+            if ahead:
+                for line in range(0, Q4_RECORD, 64):
+                    prefetch(record + ahead + line)
+            ints = u4_start_tile(count, 8, xs + b * 4, s_stride)
+            for k in range(4):
+                quants = load_i8(record + k * 64)
+                ints = dot_u4_tile(ints, low_nibbles(quants), xq + b * 32 + k * 4, x_stride)
+                ints = dot_u4_tile(ints, high_nibbles(quants), xq + b * 32 + 16 + k * 4, x_stride)
+            acc = scale_tile(acc, ints, load_f16(record + 256), xd + b * 4, s_stride)
+        return acc
+
+    return tile
+
+
+def _make_matmul(make_tile, record):
+    """A function over all tokens and one thread's row groups, from a maker of tiles."""
+    many, some, one = make_tile(TOKENS_MANY), make_tile(TOKENS_SOME), make_tile(1)
+
+    @helper
+    def finish(acc, y, y_stride, accumulate):
+        if accumulate:
+            acc = add_tile(acc, y, y_stride)
+        store_tile(acc, y, y_stride)
+
+    @helper
+    def matmul(thread, threads, w, xq, xd, xs, y, groups, blocks, y_stride, tokens, accumulate):
+        x_stride, s_stride = blocks * 32, blocks * 4
+        for g in range(groups * thread // threads, groups * (thread + 1) // threads):
+            at, out, t = w + g * blocks * record, y + g * 64, 0
+            while t + TOKENS_MANY <= tokens:
+                acc = many(at, xq + t * x_stride, xd + t * s_stride, xs + t * s_stride, blocks, x_stride, s_stride, 0)
+                finish(acc, out + t * y_stride, y_stride, accumulate)
+                t += TOKENS_MANY
+            while t + TOKENS_SOME <= tokens:
+                acc2 = some(at, xq + t * x_stride, xd + t * s_stride, xs + t * s_stride, blocks, x_stride, s_stride, 0)
+                finish(acc2, out + t * y_stride, y_stride, accumulate)
+                t += TOKENS_SOME
+            while t < tokens:
+                ahead = AHEAD if t == 0 else 0
+                acc1 = one(
+                    at,
+                    xq + t * x_stride,
+                    xd + t * s_stride,
+                    xs + t * s_stride,
+                    blocks,
+                    x_stride,
+                    s_stride,
+                    ahead,
+                )
+                finish(acc1, out + t * y_stride, y_stride, accumulate)
+                t += 1
+
+    return matmul
+
+
+_matmul_q8 = _make_matmul(_make_q8_tile, Q8_RECORD)
+_matmul_q4 = _make_matmul(_make_q4_tile, Q4_RECORD)
+
+
+@kernel
+def matmul_q8_0(
+    thread: int, threads: int, w: Address, xq: Address, xd: Address, xs: Address, y: Address, groups: Int,
+    blocks: Int, y_stride: Int, tokens: Live, accumulate: Int,
+) -> None:  # fmt: skip
+    """y[t, 16 groups] (+)= W[16 groups, 32 blocks] x[t]; x as `quantize` leaves it; y_stride in bytes."""
+    _matmul_q8(thread, threads, w, xq, xd, xs, y, groups, blocks, y_stride, tokens, accumulate)
+
+
+@kernel
+def matmul_q4_0(
+    thread: int, threads: int, w: Address, xq: Address, xd: Address, xs: Address, y: Address, groups: Int,
+    blocks: Int, y_stride: Int, tokens: Live, accumulate: Int,
+) -> None:  # fmt: skip
+    """y[t, 16 groups] (+)= W[16 groups, 32 blocks] x[t]; x as `quantize` leaves it; y_stride in bytes."""
+    _matmul_q4(thread, threads, w, xq, xd, xs, y, groups, blocks, y_stride, tokens, accumulate)
+
+
+# --- packing ----------------------------------------------------------------------------------------
+
+
+@helper
+def _pack(thread, threads, source, order, target, rows, groups, blocks, block_bytes, words):
+    """Interleave 16 rows: their 4-byte words side by side, then their scales. Rows beyond the last are zero."""
+    record = words * 64 + 32
+    for i in range(groups * thread // threads, groups * (thread + 1) // threads):
+        for lane in range(ROWS):
+            row = i * ROWS + lane
+            if row < rows:
+                start = source + get_i32(order + row * 4) * blocks * block_bytes
+            for b in range(blocks):
+                out = target + (i * blocks + b) * record + lane * 4
+                scale = target + (i * blocks + b) * record + words * 64 + lane * 2
+                if row >= rows:
+                    for k in range(words):
+                        set_i32(out + k * 64, np.int32(0))
+                    set_i16(scale, np.int16(0))
+                    continue
+                block = start + b * block_bytes
+                set_i16(scale, np.int16(get_i32(block)))
+                for k in range(words):
+                    set_i32(out + k * 64, get_i32(block + 2 + k * 4))
+
+
+@kernel
+def pack_q8_0(
+    thread: int,
+    threads: int,
+    source: Address,
+    order: Address,
+    target: Address,
+    rows: Int,
+    groups: Int,
+    blocks: Int,
+) -> None:
+    """GGUF's Q8_0 rows, taken in `order` (int32), to records."""
+    _pack(thread, threads, source, order, target, rows, groups, blocks, Q8_BLOCK, 8)
+
+
+@kernel
+def pack_q4_0(
+    thread: int,
+    threads: int,
+    source: Address,
+    order: Address,
+    target: Address,
+    rows: Int,
+    groups: Int,
+    blocks: Int,
+) -> None:
+    """GGUF's Q4_0 rows, taken in `order` (int32), to records: a nibble's column stays where GGUF has it."""
+    _pack(thread, threads, source, order, target, rows, groups, blocks, Q4_BLOCK, 4)

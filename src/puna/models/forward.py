@@ -1,0 +1,230 @@
+"""The vocabulary that an architecture is written in: each call records kernels on the tape of a forward pass.
+
+Activations are float32 rows, one for each token of a step (or for each token whose logits are wanted). Results
+of the same name share one buffer, since layers run one after another. Knows no architecture.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from puna.gguf import ModelConfig
+from puna.kernels import KernelLibrary, Tape
+from puna.kernels.tape import Argument
+from puna.kernels.tiling import ROWS_MANY
+from puna.models.memory import padded, zeros
+from puna.models.rope import RopeTable
+from puna.models.weights import Matrix
+
+BLOCK_SIZE = 32  # positions in a KV block, as the attention kernels have it
+_CHUNK = 256  # positions in a chunk of scores, likewise
+_KV_BYTES = {"f16": 2, "f32": 4}
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """How many rows a step has: `count` holds the number while a tape runs, `capacity` is the most."""
+
+    count: NDArray[np.int64]
+    capacity: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Activation:
+    """`width` float32 in each row, rows padded to a multiple of 16 that are zero."""
+
+    data: NDArray[np.float32]
+    width: int
+    rows: Rows
+
+    @property
+    def stride(self) -> int:
+        """Bytes from row to row."""
+        return int(self.data.strides[0])
+
+
+@dataclass(frozen=True, slots=True)
+class _Quants:
+    """Activations as int8 with a scale and a sum for each 32."""
+
+    quants: NDArray[np.int8]
+    scales: NDArray[np.float32]
+    sums: NDArray[np.int32]
+
+
+class Step:
+    """What a step sets before the tape runs."""
+
+    def __init__(self, max_tokens: int, max_outputs: int, max_chunks: int) -> None:
+        self.tokens = Rows(zeros((1,), np.int64), max_tokens)
+        self.outputs = Rows(zeros((1,), np.int64), max_outputs)
+        self.output_rows: NDArray[np.int64] = zeros((max_outputs,), np.int64)
+        self.positions: NDArray[np.int64] = zeros((max_tokens,), np.int64)
+        self.tables: NDArray[np.int64] = zeros((max_tokens,), np.int64)  # the address of each row's block table
+        self.segments: NDArray[np.int64] = zeros((max_chunks, 4), np.int64)
+        self.segment_count: NDArray[np.int64] = zeros((1,), np.int64)
+
+
+class Forward:
+    """Records a forward pass."""
+
+    def __init__(
+        self, config: ModelConfig, library: KernelLibrary, step: Step, rope: RopeTable, *, threads: int,
+        num_blocks: int, kv_type: str,
+    ) -> None:  # fmt: skip
+        self.tape = Tape(library)
+        self.step = step
+        self._config, self._rope, self._threads = config, rope, threads
+        self._num_blocks, self._kv_type = num_blocks, kv_type
+        self._buffers: dict[tuple[str, int, int], NDArray[Any]] = {}
+        self._quantized: dict[tuple[int, int], Activation] = {}
+        self.input = self._activation("x", config.embedding_length, step.tokens)
+        self.logits: Activation | None = None
+
+    def _buffer(self, name: str, rows: int, width: int, dtype: Any = np.float32) -> NDArray[Any]:
+        key = (name, rows, width)
+        if key not in self._buffers:
+            self._buffers[key] = zeros((rows, width), dtype)
+        return self._buffers[key]
+
+    def _activation(self, name: str, width: int, rows: Rows) -> Activation:
+        return Activation(self._buffer(name, rows.capacity, padded(width)), width, rows)
+
+    def rms_norm(self, x: Activation, weight: NDArray[np.float32], name: str = "norm") -> Activation:
+        """Each row divided by its root mean square, times the weight."""
+        out = self._activation(name, x.width, x.rows)
+        epsilon = self._config.layer_norm_rms_epsilon
+        self.tape.record(
+            "rms_norm",
+            {
+                "x": x.data, "weight": weight, "out": out.data, "width": x.width, "padded": padded(x.width),
+                "rows": x.rows.count, "epsilon": epsilon,
+            },
+        )  # fmt: skip
+        return out
+
+    def _quantize(self, x: Activation) -> _Quants:
+        rows, width = x.rows.capacity, x.width
+        made = _Quants(
+            self._buffer("quants", rows, width, np.int8),
+            self._buffer("scales", rows, width // 32),
+            self._buffer("sums", rows, width // 32, np.int32),
+        )
+        if self._quantized.get((rows, width)) is not x:
+            self._quantized[rows, width] = x
+            self.tape.record(
+                "quantize",
+                {
+                    "x": x.data, "quants": made.quants, "scales": made.scales, "sums": made.sums, "width": width,
+                    "rows": x.rows.count,
+                },
+            )  # fmt: skip
+        return made
+
+    def linear(
+        self, x: Activation, matrix: Matrix, name: str, *, bias: NDArray[np.float32] | None = None
+    ) -> Activation:
+        """W x (+ bias)."""
+        out = self._activation(name, matrix.rows, x.rows)
+        self._matmul(x, matrix, out, accumulate=False)
+        if bias is not None:
+            self.tape.record(
+                "add_bias", {"x": out.data, "bias": bias, "width": padded(out.width), "rows": x.rows.count}
+            )
+        return out
+
+    def linear_add(self, x: Activation, matrix: Matrix, to: Activation) -> None:
+        """to += W x: a residual connection."""
+        self._matmul(x, matrix, to, accumulate=True)
+
+    def _matmul(self, x: Activation, matrix: Matrix, out: Activation, *, accumulate: bool) -> None:
+        common: dict[str, Argument] = {
+            "y_stride": out.stride,
+            "tokens": x.rows.count,
+            "accumulate": int(accumulate),
+        }
+        self._quantized = {key: held for key, held in self._quantized.items() if held.data is not out.data}
+        if matrix.layout.quantized:
+            q = self._quantize(x)
+            self.tape.record(
+                matrix.layout.matmul,
+                {
+                    "w": matrix.data, "xq": q.quants, "xd": q.scales, "xs": q.sums, "y": out.data,
+                    "groups": matrix.groups, "blocks": matrix.blocks, **common,
+                },
+            )  # fmt: skip
+            return
+        self.tape.record(
+            matrix.layout.matmul,
+            {
+                "w": matrix.data, "x": x.data, "y": out.data, "groups": matrix.groups, "columns": matrix.columns,
+                "x_stride": x.stride, **common,
+            },
+        )  # fmt: skip
+
+    def rope(self, x: Activation, heads: int) -> None:
+        """Rotate each head by its row's position, in place; pairs are (i, i + half)."""
+        self.tape.record(
+            "rope",
+            {
+                "x": x.data, "cos_sin": self._rope.cos_sin, "positions": self.step.positions, "heads": heads,
+                "size": self._config.key_length, "stride": x.stride, "rotated": self._config.rope.dimension_count,
+                "rows": x.rows.count,
+            },
+        )  # fmt: skip
+
+    def attention(self, q: Activation, k: Activation, v: Activation) -> Activation:
+        """Store k and v in a new layer's cache, then causal attention of every row to its own sequence."""
+        c, step = self._config, self.step
+        key, value, heads = c.key_length, c.value_length, c.head_count_kv
+        pool = zeros((self._num_blocks, heads, BLOCK_SIZE * (key + value) * _KV_BYTES[self._kv_type]), np.uint8)
+        self.tape.record(
+            f"store_kv_{self._kv_type}",
+            {
+                "k": k.data, "v": v.data, "pool": pool, "positions": step.positions, "tables": step.tables,
+                "heads": heads, "key": key, "value": value, "k_stride": k.stride, "v_stride": v.stride,
+                "rows": step.tokens.count,
+            },
+        )  # fmt: skip
+        out = self._activation("attention", c.head_count * value, q.rows)
+        rows = max(ROWS_MANY, c.head_count // heads)
+        scratch = self._buffer("scratch", self._threads, rows * (key + value + 1 + 16 + _CHUNK) + 16)
+        self.tape.record(
+            f"attention_{self._kv_type}",
+            {
+                "q": q.data, "out": out.data, "pool": pool, "segments": step.segments, "scratch": scratch,
+                "scratch_bytes": int(scratch.strides[0]), "q_heads": c.head_count, "heads": heads, "key": key,
+                "value": value, "q_stride": q.stride, "out_stride": out.stride, "scale": 1.0 / math.sqrt(key),
+                "count": step.segment_count,
+            },
+        )  # fmt: skip
+        return out
+
+    def silu_gate(self, gate: Activation, up: Activation) -> Activation:
+        """silu(gate) * up, in gate's buffer."""
+        out = Activation(gate.data, gate.width, gate.rows)
+        self.tape.record(
+            "silu_gate",
+            {
+                "gate": gate.data, "up": up.data, "out": out.data, "width": padded(gate.width),
+                "rows": gate.rows.count,
+            },
+        )  # fmt: skip
+        return out
+
+    def output_rows(self, x: Activation) -> Activation:
+        """The rows whose logits are wanted."""
+        out = self._activation("output", x.width, self.step.outputs)
+        self.tape.record(
+            "gather_rows",
+            {
+                "x": x.data, "indices": self.step.output_rows, "out": out.data, "width": padded(x.width),
+                "rows": self.step.outputs.count,
+            },
+        )  # fmt: skip
+        return out

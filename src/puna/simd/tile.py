@@ -1,0 +1,260 @@
+"""Tiles: a small array of 16-lane accumulators that stays in registers while a loop runs over the columns.
+
+A tile has one vector for each of T tokens (or row groups); its instructions are unrolled when the code is made.
+T is part of the type. The two integer dot products are here because they differ most between machines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, register_model
+
+from puna.hardware import ISA as Isa
+from puna.simd.instruction import (
+    ADDRESS,
+    F32,
+    I16,
+    I32,
+    I64,
+    ISA,
+    Vector,
+    VectorModel,
+    call_llvm,
+    constant,
+    pointer,
+    register,
+    splat,
+)
+from puna.simd.vector import LANES, emit_fma, f32x16, i8x64, i32x16
+
+_F32S, _I32S = f32x16.llvm_type, i32x16.llvm_type
+
+
+class Tile(Vector):
+    """T vectors of one kind."""
+
+    def __init__(self, kind: Vector, count: int) -> None:
+        self.kind, self.count = kind, count
+        super().__init__(f"{kind.name}[{count}]", ir.ArrayType(kind.llvm_type, count))
+
+
+register_model(Tile)(VectorModel)
+
+
+@cache
+def _tile(kind: Vector, count: int) -> Tile:
+    return Tile(kind, count)
+
+
+def _pack(b: ir.IRBuilder, vectors: list[ir.Value]) -> ir.Value:
+    tile = ir.Constant(ir.ArrayType(vectors[0].type, len(vectors)), ir.Undefined)
+    for i, v in enumerate(vectors):
+        tile = b.insert_value(tile, v, i)
+    return tile
+
+
+def _unpack(b: ir.IRBuilder, tile: ir.Value) -> list[ir.Value]:
+    return [b.extract_value(tile, i) for i in range(tile.type.count)]
+
+
+def _at(b: ir.IRBuilder, base: ir.Value, stride: ir.Value, index: int) -> ir.Value:
+    return b.add(base, b.mul(stride, I64(index)))
+
+
+def _load_splat(b: ir.IRBuilder, address: ir.Value, scalar: ir.Type) -> ir.Value:
+    return splat(b, b.load(pointer(b, address, scalar), align=1), LANES)
+
+
+def _make(kind: Vector, *parameters: Any) -> Callable[[Callable[..., Any]], Any]:
+    """An instruction `name(count, *values) -> tile of count vectors`; count is a literal."""
+
+    def decorate(emit: Callable[..., Any]) -> Any:
+        def typed(_context: Any, count: Any, *_: Any) -> Any:
+            def generate(_c: Any, b: ir.IRBuilder, _s: Any, values: Any) -> Any:
+                return _pack(b, emit(b, count.literal_value, *values[1:]))
+
+            return _tile(kind, count.literal_value)(count, *parameters), generate
+
+        return register(typed, emit, 1 + len(parameters), literal=True)
+
+    return decorate
+
+
+def _change(*parameters: Any) -> Callable[[Callable[..., Any]], Any]:
+    """An instruction `name(tile, *values) -> tile` of the same type."""
+
+    def decorate(emit: Callable[..., Any]) -> Any:
+        def typed(_context: Any, tile: Any, *_: Any) -> Any:
+            def generate(_c: Any, b: ir.IRBuilder, _s: Any, values: Any) -> Any:
+                return _pack(b, emit(b, _unpack(b, values[0]), *values[1:]))
+
+            return tile(tile, *parameters), generate
+
+        return register(typed, emit, 1 + len(parameters))
+
+    return decorate
+
+
+# --- float tiles ------------------------------------------------------------------------------------
+
+
+@_make(f32x16)
+def f32_tile(_b: Any, count: int) -> Any:
+    """Zeros."""
+    return [constant(_F32S, 0.0)] * count
+
+
+@_make(f32x16, ADDRESS, types.int64)
+def load_tile(b: Any, count: int, base: Any, stride: Any) -> Any:
+    """Vector t from base + t * stride bytes."""
+    return [b.load(pointer(b, _at(b, base, stride, t), _F32S), align=1) for t in range(count)]
+
+
+@_change(f32x16, ADDRESS, types.int64)
+def fma_tile(b: Any, tile: Any, w: Any, base: Any, stride: Any) -> Any:
+    """tile[t] += w * x[t], where x[t] is the float32 at base + t * stride bytes."""
+    return [emit_fma(b, _load_splat(b, _at(b, base, stride, t), F32), w, v) for t, v in enumerate(tile)]
+
+
+@_change(f32x16, ADDRESS, types.int64)
+def fma_column(b: Any, tile: Any, x: Any, base: Any, stride: Any) -> Any:
+    """tile[t] += x * w[t], where w[t] are the 16 float32 at base + t * stride bytes."""
+    rows = (b.load(pointer(b, _at(b, base, stride, t), _F32S), align=1) for t in range(len(tile)))
+    return [emit_fma(b, w, x, v) for w, v in zip(rows, tile, strict=True)]
+
+
+@_change(ADDRESS, types.int64)
+def add_tile(b: Any, tile: Any, base: Any, stride: Any) -> Any:
+    """tile[t] += the 16 float32 at base + t * stride bytes."""
+    rows = [b.load(pointer(b, _at(b, base, stride, t), _F32S), align=1) for t in range(len(tile))]
+    return [b.fadd(v, r) for v, r in zip(tile, rows, strict=True)]
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def store_tile(_context: Any, tile: Any, base: Any, stride: Any) -> Any:  # noqa: ARG001
+    """Vector t to base + t * stride bytes."""
+
+    def generate(context: Any, b: ir.IRBuilder, _s: Any, values: Any) -> Any:
+        for t, v in enumerate(_unpack(b, values[0])):
+            b.store(v, pointer(b, _at(b, values[1], values[2], t), _F32S), align=1)
+        return context.get_dummy_value()
+
+    return types.void(tile, ADDRESS, types.int64), generate
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def tile_lane_vector(_context: Any, tile: Any, index: Any) -> Any:
+    """Vector `index` (a literal) of a tile."""
+
+    def generate(_c: Any, b: ir.IRBuilder, _s: Any, values: Any) -> Any:
+        return b.extract_value(values[0], index.literal_value)
+
+    return tile.kind(tile, index), generate
+
+
+# --- integer tiles: dot products of quants ----------------------------------------------------------
+#
+# A lane is a row of weights. 64 bytes of weights are 16 rows x 4 columns; the 4 activations of those columns
+# (int8, -127 to 127) are the same for all rows. VNNI multiplies unsigned by signed bytes and adds fours.
+
+
+def _dot_unsigned(b: ir.IRBuilder, acc: ir.Value, u: ir.Value, x: ir.Value) -> ir.Value:
+    """acc + the sums of 4 products, u in 0 to 255 (VNNI) or 0 to 127 (elsewhere: 16-bit sums must not saturate)."""
+    if ISA is Isa.AVX512VNNI:
+        return call_llvm(b, "llvm.x86.avx512.vpdpbusd.512", _I32S, acc, b.bitcast(u, _I32S), x)
+    if ISA is Isa.AVX2:
+        return b.add(acc, _by_halves(b, _pmaddubsw, u, b.bitcast(x, u.type)))
+    return b.add(acc, _portable_dot(b, u, b.bitcast(x, u.type), signed=False))
+
+
+def _dot_signed(b: ir.IRBuilder, acc: ir.Value, w: ir.Value, x: ir.Value) -> ir.Value:
+    """acc + the sums of 4 products of signed bytes; on VNNI of w + 128, which `i8_start_tile` has taken off."""
+    if ISA is Isa.AVX512VNNI:
+        return _dot_unsigned(b, acc, b.xor(w, constant(w.type, 0x80)), x)
+    x = b.bitcast(x, w.type)
+    if ISA is Isa.AVX2:
+        return b.add(acc, _by_halves(b, _signed_pmaddubsw, w, x))
+    return b.add(acc, _portable_dot(b, w, x, signed=True))
+
+
+def _half(b: ir.IRBuilder, v: ir.Value, upper: int) -> ir.Value:
+    n = v.type.count // 2
+    indices = ir.Constant(ir.VectorType(I32, n), list(range(upper * n, (upper + 1) * n)))
+    return b.shuffle_vector(v, ir.Constant(v.type, ir.Undefined), indices)
+
+
+def _by_halves(b: ir.IRBuilder, emit: Callable[..., Any], u: ir.Value, x: ir.Value) -> ir.Value:
+    low, high = (emit(b, _half(b, u, h), _half(b, x, h)) for h in (0, 1))
+    return b.shuffle_vector(low, high, ir.Constant(ir.VectorType(I32, LANES), list(range(LANES))))
+
+
+def _pmaddubsw(b: ir.IRBuilder, u: ir.Value, x: ir.Value) -> ir.Value:
+    pairs = call_llvm(b, "llvm.x86.avx2.pmadd.ub.sw", ir.VectorType(I16, 16), u, x)
+    ones = constant(ir.VectorType(I16, 16), 1)
+    return call_llvm(b, "llvm.x86.avx2.pmadd.wd", ir.VectorType(I32, 8), pairs, ones)
+
+
+def _signed_pmaddubsw(b: ir.IRBuilder, w: ir.Value, x: ir.Value) -> ir.Value:
+    # |w| times x with w's sign: 2 * 128 * 127 still fits in 16 bits.
+    narrow = w.type
+    magnitude = call_llvm(b, "llvm.abs.v32i8", narrow, w, ir.Constant(ir.IntType(1), 0))
+    return _pmaddubsw(b, magnitude, call_llvm(b, "llvm.x86.avx2.psign.b", narrow, x, w))
+
+
+def _portable_dot(b: ir.IRBuilder, u: ir.Value, x: ir.Value, *, signed: bool) -> ir.Value:
+    wide = ir.VectorType(I16, 64)
+    products = b.mul(b.sext(u, wide) if signed else b.zext(u, wide), b.sext(x, wide))
+    columns = []
+    for k in range(4):
+        lanes = ir.Constant(ir.VectorType(I32, LANES), list(range(k, 64, 4)))
+        columns.append(b.sext(b.shuffle_vector(products, ir.Constant(wide, ir.Undefined), lanes), _I32S))
+    return b.add(b.add(columns[0], columns[1]), b.add(columns[2], columns[3]))
+
+
+@_make(i32x16, types.int64, ADDRESS, types.int64)
+def u4_start_tile(b: Any, count: int, offset: Any, sums: Any, stride: Any) -> Any:
+    """-offset * (sum of the block's activations, int32 at sums + t * stride): quants are stored as q + offset."""
+    factor = b.trunc(b.sub(I64(0), offset), I32)
+    scalars = (b.load(pointer(b, _at(b, sums, stride, t), I32), align=1) for t in range(count))
+    return [splat(b, b.mul(factor, s), LANES) for s in scalars]
+
+
+@_make(i32x16, ADDRESS, types.int64)
+def i8_start_tile(b: Any, count: int, sums: Any, stride: Any) -> Any:
+    """What `dot_i8_tile` must start from, so that the end is the sum of signed products."""
+    if ISA is not Isa.AVX512VNNI:
+        return [constant(_I32S, 0)] * count
+    scalars = (b.load(pointer(b, _at(b, sums, stride, t), I32), align=1) for t in range(count))
+    return [splat(b, b.mul(I32(-128), s), LANES) for s in scalars]
+
+
+@_change(i8x64, ADDRESS, types.int64)
+def dot_u4_tile(b: Any, tile: Any, u: Any, base: Any, stride: Any) -> Any:
+    """tile[t] += 16 rows x 4 columns of nibbles (0 to 15) times the 4 int8 at base + t * stride bytes."""
+    return [_dot_unsigned(b, v, u, _load_splat(b, _at(b, base, stride, t), I32)) for t, v in enumerate(tile)]
+
+
+@_change(i8x64, ADDRESS, types.int64)
+def dot_i8_tile(b: Any, tile: Any, w: Any, base: Any, stride: Any) -> Any:
+    """tile[t] += 16 rows x 4 columns of int8 times the 4 int8 at base + t * stride bytes."""
+    return [_dot_signed(b, v, w, _load_splat(b, _at(b, base, stride, t), I32)) for t, v in enumerate(tile)]
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def scale_tile(_context: Any, tile: Any, ints: Any, scale: Any, base: Any, stride: Any) -> Any:  # noqa: ARG001
+    """tile[t] += ints[t] * (scale * s[t]), where s[t] is the float32 at base + t * stride bytes."""
+
+    def generate(_c: Any, b: ir.IRBuilder, _s: Any, values: Any) -> Any:
+        floats, integers = _unpack(b, values[0]), _unpack(b, values[1])
+        made = []
+        for t, (v, i) in enumerate(zip(floats, integers, strict=True)):
+            s = b.fmul(values[2], _load_splat(b, _at(b, values[3], values[4], t), F32))
+            made.append(emit_fma(b, b.sitofp(i, _F32S), s, v))
+        return _pack(b, made)
+
+    return tile(tile, ints, f32x16, ADDRESS, types.int64), generate
