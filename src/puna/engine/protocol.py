@@ -1,0 +1,139 @@
+"""The language of the pipe between RunnerProcess and its runner: one JSON object per line, with a `kind`.
+
+Parent to runner: Submit, Cancel; the end of input means "stop". Runner to parent: Progress and then Loaded or
+LoadFailed, after that the engine's events. Knows nothing of processes, files or threads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+from puna.engine.types import (
+    EngineUsage,
+    ErrorEvent,
+    Event,
+    FinishedEvent,
+    GenerationRequest,
+    SamplingParams,
+    TokenEvent,
+)
+from puna.errors import InvalidRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Start generating."""
+
+    request: GenerationRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Stop generating; a request that has ended by itself meanwhile is left alone."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far loading is: `done` of `total` units of `stage`."""
+
+    stage: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The model is ready for requests."""
+
+    vocab_size: int
+    context: int
+    num_blocks: int
+    load_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailed:
+    """The model could not be loaded; `type` is the name of a class in `puna.errors`."""
+
+    type: str
+    message: str
+
+
+Command: TypeAlias = Submit | Cancel
+Message: TypeAlias = Progress | Loaded | LoadFailed | Event
+
+
+class ProtocolError(Exception):
+    """A line that is none of the messages above: a bug, or something else wrote into the pipe."""
+
+
+def encode(message: Command | Message) -> bytes:
+    """One line, newline included."""
+    fields = asdict(message)
+    if isinstance(message, Submit):
+        fields["request"]["stop_ids"] = sorted(message.request.stop_ids)
+    line = json.dumps({"kind": type(message).__name__, **fields}, ensure_ascii=True, separators=(",", ":"))
+    return line.encode() + b"\n"
+
+
+def decode_command(line: bytes) -> Command:
+    """What the parent sent. Raises ProtocolError."""
+    kind, fields = _parse(line)
+    try:
+        match kind:
+            case "Submit":
+                return Submit(_request(**fields["request"]))
+            case "Cancel":
+                return Cancel(**fields)
+    except (KeyError, TypeError, ValueError, InvalidRequest) as error:
+        raise ProtocolError(f"{error!r} in {_excerpt(line)}") from error
+    raise ProtocolError(f"unknown command {kind!r}")
+
+
+def decode_message(line: bytes) -> Message:
+    """What the runner sent. Raises ProtocolError."""
+    kind, fields = _parse(line)
+    try:
+        match kind:
+            case "TokenEvent":
+                return TokenEvent(**fields)
+            case "FinishedEvent":
+                return FinishedEvent(fields["id"], fields["reason"], EngineUsage(**fields["usage"]))
+            case "ErrorEvent":
+                return ErrorEvent(**fields)
+            case "Progress":
+                return Progress(**fields)
+            case "Loaded":
+                return Loaded(**fields)
+            case "LoadFailed":
+                return LoadFailed(**fields)
+    except (KeyError, TypeError) as error:
+        raise ProtocolError(f"{error!r} in {_excerpt(line)}") from error
+    raise ProtocolError(f"unknown message {kind!r}")
+
+
+def _parse(line: bytes) -> tuple[str, dict[str, Any]]:
+    try:
+        fields = json.loads(line)
+        return fields.pop("kind"), fields
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        raise ProtocolError(f"not a message: {_excerpt(line)}") from error
+
+
+def _request(*, prompt: list[int], stop_ids: list[int], sampling: Mapping[str, Any], **rest: Any) -> GenerationRequest:
+    bias = tuple((token, value) for token, value in sampling["logit_bias"])
+    return GenerationRequest(
+        prompt=tuple(prompt),
+        stop_ids=frozenset(stop_ids),
+        sampling=SamplingParams(**{**sampling, "logit_bias": bias}),
+        **rest,
+    )
+
+
+def _excerpt(line: bytes) -> str:
+    return repr(line[:200])
