@@ -1,0 +1,162 @@
+"""Ollama's /api/generate and /api/chat over the runtime. Translates, no more."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, TypeAlias
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from puna.runtime import ChatRequest, CompletionRequest, Delta, Finished, Usage
+from puna.server import errors, replies
+from puna.server.body import read
+from puna.server.encoding import json_bytes
+from puna.server.live import Live, LiveResponse, Service, cancelled_on_disconnect, flatten
+from puna.server.ollama_requests import ChatBody, GenerateBody, GenerationBody
+
+NDJSON = "application/x-ndjson"
+
+Piece: TypeAlias = Callable[[str], dict[str, object]]  # a text -> the field of the reply that carries it
+
+
+def routes(service: Service) -> APIRouter:
+    """The routes."""
+    router = APIRouter()
+
+    @router.post("/api/generate")
+    async def generate(request: Request) -> Response:
+        body = await read(request, GenerateBody)
+        body.required_model()
+        asked, warnings = body.request()
+        if not body.prompt:
+            return await _load_or_unload(service, body, {"response": ""})
+        return await _answer(service, request, body, asked, warnings, _response)
+
+    @router.post("/api/chat")
+    async def chat(request: Request) -> Response:
+        body = await read(request, ChatBody)
+        body.required_model()
+        asked, warnings = body.request()
+        if not body.messages:
+            return await _load_or_unload(service, body, _message(""))
+        return await _answer(service, request, body, asked, warnings, _message)
+
+    return router
+
+
+async def _load_or_unload(service: Service, body: GenerationBody, empty: dict[str, object]) -> Response:
+    """No prompt: the model is loaded, or with keep_alive 0 unloaded."""
+    keep_alive = body.keep_alive_seconds
+    if keep_alive == 0:
+        await service.call(service.runtime.unload, body.model)
+        reason = "unload"
+    else:
+        options, _ = body.runtime_options()
+        await service.call(
+            service.runtime.load, body.model, context_length=options.context_length, keep_alive=keep_alive
+        )
+        reason = "load"
+    return _json({**_head(body.model), **empty, "done": True, "done_reason": reason})
+
+
+async def _answer(
+    service: Service,
+    request: Request,
+    body: GenerationBody,
+    asked: ChatRequest | CompletionRequest,
+    warnings: Sequence[str],
+    piece: Piece,
+) -> Response:
+    if body.debug_render_only:
+        prompt = await service.call(service.runtime.prompt, asked)
+        return _json({**_head(body.model), "_debug_info": {"rendered_template": prompt.text, "image_count": 0}})
+    live = await service.start([asked])
+    warnings = flatten([warnings, live.prompt.warnings])
+    headers = replies.headers(live.prompt, warnings)
+    last = partial(_last, asked, live, warnings)
+    if body.stream:
+        return LiveResponse(
+            live,
+            _lines(body.model, live, piece, last),
+            failed=partial(errors.response, "/api"),
+            failed_piece=lambda error: _line(errors.ollama_body(str(error))),
+            media_type=NDJSON,
+            headers=headers,
+        )
+    async with cancelled_on_disconnect(request.receive, live):
+        [(text, finished)] = await live.collect()
+    return _json({**_head(body.model), **piece(text), **last(finished)}, headers)
+
+
+async def _lines(
+    model: str, live: Live, piece: Piece, last: Callable[[Finished], dict[str, Any]]
+) -> AsyncIterator[bytes]:
+    async for _, event in live.events():
+        match event:
+            case Delta():
+                yield _line({**_head(model), **piece(event.text), "done": False})
+            case Finished():
+                yield _line({**_head(model), **piece(""), **last(event)})
+
+
+def _last(
+    asked: ChatRequest | CompletionRequest, live: Live, warnings: Sequence[str], finished: Finished
+) -> dict[str, object]:
+    """What only the last object has."""
+    result: dict[str, object] = {"done": True, "done_reason": finished.reason, **_metrics(finished.usage)}
+    report = replies.context_object(live.prompt.context)
+    if isinstance(asked, ChatRequest):
+        result["context"] = report
+    else:  # there `context` is already the token ids of the exchange
+        result["puna_context"] = report
+        if not asked.raw:
+            result["context"] = [*live.prompt.token_ids, *finished.token_ids]
+    if warnings:
+        result["warnings"] = list(warnings)
+    return result
+
+
+def _metrics(usage: Usage) -> dict[str, object]:
+    """Durations in whole nanoseconds, never 0: clients divide by them."""
+    return {
+        "total_duration": _nanoseconds(usage.total_seconds),
+        "load_duration": _nanoseconds(usage.load_seconds),
+        "prompt_eval_count": usage.prompt_tokens,
+        "prompt_eval_duration": _nanoseconds(usage.prompt_seconds),
+        "eval_count": usage.completion_tokens,
+        "eval_duration": _nanoseconds(usage.decode_seconds),
+    }
+
+
+def _nanoseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1e9))
+
+
+def _response(text: str) -> dict[str, object]:
+    return {"response": text}
+
+
+def _message(text: str) -> dict[str, object]:
+    return {"message": {"role": "assistant", "content": text}}
+
+
+def _head(model: str) -> dict[str, object]:
+    return {"model": model, "created_at": _now()}
+
+
+def _now() -> str:
+    """RFC 3339 with nanoseconds, UTC."""
+    seconds, nanoseconds = divmod(time.time_ns(), 10**9)
+    return f"{datetime.fromtimestamp(seconds, tz=UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
+
+
+def _line(value: dict[str, object]) -> bytes:
+    return json_bytes(value) + b"\n"
+
+
+def _json(value: dict[str, object], headers: Any = None) -> Response:
+    return Response(json_bytes(value), headers=headers, media_type="application/json")
