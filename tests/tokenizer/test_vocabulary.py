@@ -67,6 +67,13 @@ def test_ends_of_generation_are_found_by_key_and_by_text() -> None:
     assert tokenizer.eog_ids == {256, 257, 258}
 
 
+def test_every_end_that_a_folder_named_ends_an_answer() -> None:
+    metadata = gpt2("<one>", "<two>") | {"puna.eos_token_ids": np.array([1, 2], np.int32)}
+    assert {1, 2} <= tokenizer_of(metadata).eog_ids
+    with pytest.raises(InvalidTokenizer, match="eos_token_ids"):
+        tokenizer_of(metadata | {"puna.eos_token_ids": [1 << 40]})
+
+
 def test_harmonys_end_of_message_does_not_end_an_answer() -> None:
     tokenizer = tokenizer_of(gpt2("<|end|>", "<|return|>", "<|call|>"))
     assert tokenizer.eog_ids == {257, 258}

@@ -41,6 +41,14 @@ def token_id(metadata: Mapping[str, Any], key: str, vocab_size: int) -> int | No
     return value
 
 
+def token_ids(metadata: Mapping[str, Any], key: str, vocab_size: int) -> list[int]:
+    """Tokens' ids below `vocab_size`; none if the key is absent."""
+    values = _items(metadata, key) or []
+    if any(type(value) is not int or not 0 <= value < vocab_size for value in values):
+        raise InvalidTokenizer(f"{key} holds what is no id of this vocabulary, 0 to {vocab_size - 1}")
+    return list(values)
+
+
 def strings(metadata: Mapping[str, Any], key: str) -> list[str] | None:
     """A list of texts, each valid Unicode, or None if the key is absent."""
     values = _items(metadata, key)

@@ -202,7 +202,9 @@ class _Reader:
     def _end_of_generation(self, eos: int | None) -> frozenset[int]:
         # Fill-in-the-middle padding, repository and file separators end an answer too.
         ends = [self._token(name) for name in ("eot", "eom", "fim_pad", "fim_rep", "fim_sep")]
-        found = end_of_generation(self.ids, [eos, *ends])
+        # A folder's generation_config.json may name several; GGUF has a key for one only.
+        several = meta.token_ids(self.metadata, "puna.eos_token_ids", len(self.tokens))
+        found = end_of_generation(self.ids, [eos, *ends, *several])
         if not found and self.kind != "bert":
             self.warnings.append("no token of this vocabulary is known to end an answer")
         return found
