@@ -34,6 +34,7 @@ class ToyModel:
         self.max_tokens = max_tokens
         self.max_outputs = max_outputs
         self.num_blocks = num_blocks
+        self.warnings: tuple[str, ...] = ()
         self.steps: list[list[int]] = []  # the chunks' lengths, step by step
         random = np.random.default_rng(seed)  # the weights depend on nothing but seed and vocabulary
         self._embedding = random.normal(size=(vocab_size, WIDTH))

@@ -33,5 +33,9 @@ class Model(Protocol):
     def num_blocks(self) -> int:
         """KV blocks there are, each of BLOCK_SIZE tokens."""
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know of how it was loaded."""
+
     def forward(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
         """Logits (sum of the chunks' outputs, vocab_size), in their order; valid until the next call."""

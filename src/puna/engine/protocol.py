@@ -54,6 +54,7 @@ class Loaded:
     context: int
     num_blocks: int
     load_seconds: float
+    warnings: tuple[str, ...] = ()  # what a user should know of how it was loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ def decode_message(line: bytes) -> Message:
             case "Progress":
                 return Progress(**fields)
             case "Loaded":
-                return Loaded(**fields)
+                return Loaded(**{**fields, "warnings": tuple(fields["warnings"])})
             case "LoadFailed":
                 return LoadFailed(**fields)
     except (KeyError, TypeError) as error:

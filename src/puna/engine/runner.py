@@ -58,7 +58,8 @@ class Runner:
             self._send([LoadFailed(type(error).__name__, str(error))])
             return 1
         seconds = time.perf_counter() - started
-        self._send([Loaded(engine.model.vocab_size, engine.context, engine.model.num_blocks, seconds)])
+        model = engine.model
+        self._send([Loaded(model.vocab_size, engine.context, model.num_blocks, seconds, model.warnings)])
         while self._obey(engine):
             self._send(engine.step())
         return 0

@@ -24,6 +24,7 @@ from puna.simd import (
     load_f32,
     load_tile,
     maximum,
+    minimum,
     reduce_add,
     reduce_max,
     scatter_f16,
@@ -39,6 +40,7 @@ f32 = np.float32
 BLOCK = 32  # positions in a block
 CHUNK = 256  # positions between two looks at the running maximum
 MASKED = f32(-1e30)
+LARGEST = f32(1e30)
 
 
 @helper
@@ -94,7 +96,25 @@ def _make_store(scatter, store, size):
 
 
 _store_f16 = _make_store(scatter_f16, store_f16, 2)
-_store_f32 = _make_store(scatter_f32, store_f32, 4)
+
+
+@helper
+def _finite(v):
+    """NaN and infinities to finite numbers: 0 times what a freed block holds must be 0 for its next owner."""
+    return minimum(maximum(v, splat_f32(-LARGEST)), splat_f32(LARGEST))
+
+
+@helper
+def _scatter_finite(p, stride, v):
+    scatter_f32(p, stride, _finite(v))
+
+
+@helper
+def _store_finite(p, v):
+    store_f32(p, _finite(v))
+
+
+_store_f32 = _make_store(_scatter_finite, _store_finite, 4)
 
 
 @kernel
@@ -281,7 +301,8 @@ def attention_f16(
     """Causal attention of every row to its own sequence.
 
     segments: `count` quadruples of int64 (first row, rows, position of the first, address of the block table);
-    scratch: for each thread `scratch_bytes` (see `attention_scratch`). Sizes in elements, strides in bytes.
+    scratch: for each thread `scratch_bytes`, at least 4 n (key + value + 273) for the n query rows of a tile,
+    max(ROWS_MANY, q_heads / heads). Sizes in elements, strides in bytes.
     """
     _attention_f16(
         thread, threads, q, out, pool, segments, scratch, scratch_bytes, q_heads, heads, key, value, q_stride,

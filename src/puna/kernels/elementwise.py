@@ -1,4 +1,4 @@
-"""Kernels on rows of float32 activations: normalisation, quantisation, gating, bias.
+"""Kernels on rows of float32 activations: normalisation, gating, bias, choosing rows.
 
 Rows are split among threads. Widths are multiples of 16 (padded with zeros). Knows nothing of weights' layouts.
 """
@@ -7,23 +7,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from puna.kernels.kernel import Address, Float, Int, Live, helper, kernel
+from puna.kernels.kernel import Address, Float, Int, Live, kernel
 from puna.simd import (
-    absolute,
     exp,
     fma,
     get_i64,
     load_f32,
-    maximum,
     reduce_add,
-    reduce_max,
-    round_to_i32,
-    set_f32,
-    set_i32,
     splat_f32,
     store_f32,
-    store_i8,
-    sum_i32,
 )
 
 f32 = np.float32
@@ -44,40 +36,6 @@ def rms_norm(
         inverse = splat_f32(f32(1) / np.sqrt(reduce_add(squares) / f32(width) + epsilon))
         for i in range(0, padded * 4, 64):
             store_f32(target + i, load_f32(source + i) * inverse * load_f32(weight + i))
-
-
-@helper
-def _quantize_block(x, quants, scales, sums, block):
-    """32 float32 as int8 with one scale, and the sum of the int8."""
-    u, v = load_f32(x + block * 128), load_f32(x + block * 128 + 64)
-    largest = reduce_max(maximum(absolute(u), absolute(v)))
-    inverse = splat_f32(f32(127) / largest if largest > f32(0) else f32(0))
-    a, b = round_to_i32(u * inverse), round_to_i32(v * inverse)
-    store_i8(quants + block * 32, a)
-    store_i8(quants + block * 32 + 16, b)
-    set_f32(scales + block * 4, largest / f32(127))
-    set_i32(sums + block * 4, sum_i32(a) + sum_i32(b))
-
-
-@kernel
-def quantize(
-    thread: int,
-    threads: int,
-    x: Address,
-    quants: Address,
-    scales: Address,
-    sums: Address,
-    width: Int,
-    rows: Live,
-) -> None:
-    """float32 rows x width to int8, with a float32 scale and an int32 sum for each 32 columns.
-
-    Symmetric: q = round(x / d), d = max|x| / 127, so q is -127 to 127. One row is split among threads by blocks.
-    """
-    blocks = width // 32
-    total = rows * blocks
-    for i in range(total * thread // threads, total * (thread + 1) // threads):
-        _quantize_block(x, quants, scales, sums, i)
 
 
 @kernel

@@ -69,15 +69,28 @@ def _read(folder: Path) -> KernelLibrary | None:
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
         code = (folder / "kernels.o").read_bytes()
-    except (OSError, ValueError):
+        digest = manifest["sha256"]
+        parameters = {
+            name: tuple((str(p), str(kind)) for p, kind in listed) for name, listed in manifest["kernels"].items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    if hashlib.sha256(code).hexdigest() != manifest.get("sha256"):
-        return None
-    return KernelLibrary(code, {name: tuple(map(tuple, p)) for name, p in manifest["kernels"].items()})
+    return KernelLibrary(code, parameters) if hashlib.sha256(code).hexdigest() == digest else None
 
 
-def _compile(folder: Path, target: hardware.Target, progress: Progress | None) -> None:
-    """Compile in another process into a folder beside the final one, then move it there in one step."""
+def _publish(scratch: Path, folder: Path) -> None:
+    """Move a finished folder into place in one step; what another process has put there meanwhile is as good."""
+    if _read(folder) is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    try:
+        os.replace(scratch, folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+
+
+def _compile(folder: Path, target: hardware.Target, progress: Progress | None) -> KernelLibrary:
+    """Compile in another process into a folder beside the final one, then move it there."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".compiling-", dir=folder.parent))
     environment = os.environ | {
@@ -90,9 +103,11 @@ def _compile(folder: Path, target: hardware.Target, progress: Progress | None) -
     }
     try:
         _run_compiler([sys.executable, "-m", "puna.kernels.compiler", str(scratch)], environment, progress)
-        if _read(folder) is None:  # another process may have been quicker, or a corrupt folder is in the way
-            shutil.rmtree(folder, ignore_errors=True)
-            os.replace(scratch, folder)
+        library = _read(scratch)
+        if library is None:
+            raise KernelError(f"the kernels were compiled, but cannot be read back from {scratch}")
+        _publish(scratch, folder)
+        return library
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -128,10 +143,4 @@ def load(progress: Progress | None = None) -> KernelLibrary:
     """
     target = hardware.target(hardware.isa())
     folder = paths.cache_dir() / "kernels" / cache_key(target)
-    library = _read(folder)
-    if library is None:
-        _compile(folder, target, progress)
-        library = _read(folder)
-    if library is None:
-        raise KernelError(f"the kernels were compiled, but cannot be read back from {folder}")
-    return library
+    return _read(folder) or _compile(folder, target, progress)

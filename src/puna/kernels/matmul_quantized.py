@@ -13,6 +13,7 @@ import numpy as np
 from puna.kernels.kernel import Address, Int, Live, helper, kernel
 from puna.kernels.tiling import TOKENS_MANY, TOKENS_SOME
 from puna.simd import (
+    absolute,
     add_tile,
     dot_i8_tile,
     dot_u4_tile,
@@ -21,36 +22,103 @@ from puna.simd import (
     high_nibbles,
     i8_start_tile,
     load_f16,
+    load_f32,
     load_i8,
     low_nibbles,
+    maximum,
     prefetch,
+    reduce_max,
+    round_to_i32,
     scale_tile,
+    scatter_i8,
+    set_f32,
     set_i16,
     set_i32,
+    splat_f32,
     store_tile,
+    sum_i32,
     u4_start_tile,
 )
 
+f32 = np.float32
 ROWS = 16
 Q8_RECORD = 544  # 16 rows x 32 int8, 16 float16
 Q4_RECORD = 288  # 16 rows x 32 nibbles, 16 float16
 Q8_BLOCK, Q4_BLOCK = 34, 18  # GGUF's blocks of one row: a float16 scale, then the quants
+SMALLEST = f32(1e-30)  # activations this small count as zero
 AHEAD = 2304  # bytes to prefetch ahead when the weights stream from memory once
+
+
+# --- activations ------------------------------------------------------------------------------------
+#
+# Tokens are taken in panels of TOKENS_MANY, then TOKENS_SOME, then 1, as the tiles take them. A panel of T tokens
+# holds for each block of 32 columns: 8 x T words of 4 int8, T float32 scales, T int32 that are -8 times the sum of
+# the token's 32 int8 (what a tile of 4-bit quants, stored as q + 8, must start from).
+
+TOKEN_BLOCK = 40  # bytes of a token in a block
+
+
+@helper
+def _panel(row, rows):
+    """The panel that holds a row: its first row and its number of rows."""
+    many = rows // TOKENS_MANY * TOKENS_MANY
+    if row < many:
+        return row // TOKENS_MANY * TOKENS_MANY, TOKENS_MANY
+    some = many + (rows - many) // TOKENS_SOME * TOKENS_SOME
+    if row < some:
+        return many + (row - many) // TOKENS_SOME * TOKENS_SOME, TOKENS_SOME
+    return row, 1
+
+
+@helper
+def _quantize_block(x, out, width):
+    """32 float32 as int8 into a panel of `width` tokens, with their scale and sum."""
+    u, v = load_f32(x), load_f32(x + 64)
+    largest = reduce_max(maximum(absolute(u), absolute(v)))
+    largest = largest if largest > SMALLEST else f32(0)  # below, 127 / largest would overflow
+    inverse = splat_f32(f32(127) / largest if largest > f32(0) else f32(0))
+    a, b = round_to_i32(u * inverse), round_to_i32(v * inverse)
+    scatter_i8(out, width * 4, a)
+    scatter_i8(out + width * 16, width * 4, b)
+    set_f32(out + width * 32, largest / f32(127))
+    set_i32(out + width * 36, np.int32(-8) * sum_i32(a + b))
+
+
+@kernel
+def quantize(thread: int, threads: int, x: Address, panels: Address, width: Int, rows: Live) -> None:
+    """float32 rows x width to panels of int8, with a scale and a sum for each 32 columns.
+
+    Symmetric: q = round(x / d), d = max|x| / 127, so q is -127 to 127. One row is split among threads by blocks.
+    """
+    blocks = width // 32
+    total = rows * blocks
+    start, end = total * thread // threads, total * (thread + 1) // threads
+    while start < end:
+        row, block = start // blocks, start % blocks
+        first, count = _panel(row, rows)
+        panel = panels + first * blocks * TOKEN_BLOCK + (row - first) * 4
+        last = min(blocks, block + end - start)
+        for b in range(block, last):
+            _quantize_block(x + (row * blocks + b) * 128, panel + b * count * TOKEN_BLOCK, count)
+        start += last - block
+
+
+# --- products ---------------------------------------------------------------------------------------
 
 
 def _make_q8_tile(count):
     @helper
-    def tile(w, xq, xd, xs, blocks, x_stride, s_stride, ahead):
+    def tile(w, panel, blocks, ahead):
         acc = f32_tile(count)
         for b in range(blocks):
-            record = w + b * Q8_RECORD
+            record, x = w + b * Q8_RECORD, panel + b * count * TOKEN_BLOCK
             if ahead:
                 for line in range(0, Q8_RECORD, 64):
                     prefetch(record + ahead + line)
-            ints = i8_start_tile(count, xs + b * 4, s_stride)
+            ints = i8_start_tile(count, x + count * 36)
             for k in range(8):
-                ints = dot_i8_tile(ints, load_i8(record + k * 64), xq + b * 32 + k * 4, x_stride)
-            acc = scale_tile(acc, ints, load_f16(record + 512), xd + b * 4, s_stride)
+                ints = dot_i8_tile(ints, load_i8(record + k * 64), x + k * count * 4)
+            acc = scale_tile(acc, ints, load_f16(record + 512), x + count * 32)
         return acc
 
     return tile
@@ -58,19 +126,19 @@ def _make_q8_tile(count):
 
 def _make_q4_tile(count):
     @helper
-    def tile(w, xq, xd, xs, blocks, x_stride, s_stride, ahead):
+    def tile(w, panel, blocks, ahead):
         acc = f32_tile(count)
         for b in range(blocks):
-            record = w + b * Q4_RECORD
+            record, x = w + b * Q4_RECORD, panel + b * count * TOKEN_BLOCK
             if ahead:
                 for line in range(0, Q4_RECORD, 64):
                     prefetch(record + ahead + line)
-            ints = u4_start_tile(count, 8, xs + b * 4, s_stride)
+            ints = u4_start_tile(count, x + count * 36)
             for k in range(4):
                 quants = load_i8(record + k * 64)
-                ints = dot_u4_tile(ints, low_nibbles(quants), xq + b * 32 + k * 4, x_stride)
-                ints = dot_u4_tile(ints, high_nibbles(quants), xq + b * 32 + 16 + k * 4, x_stride)
-            acc = scale_tile(acc, ints, load_f16(record + 256), xd + b * 4, s_stride)
+                ints = dot_u4_tile(ints, low_nibbles(quants), x + k * count * 4)
+                ints = dot_u4_tile(ints, high_nibbles(quants), x + (k + 4) * count * 4)
+            acc = scale_tile(acc, ints, load_f16(record + 256), x + count * 32)
         return acc
 
     return tile
@@ -87,30 +155,20 @@ def _make_matmul(make_tile, record):
         store_tile(acc, y, y_stride)
 
     @helper
-    def matmul(thread, threads, w, xq, xd, xs, y, groups, blocks, y_stride, tokens, accumulate):
-        x_stride, s_stride = blocks * 32, blocks * 4
+    def matmul(thread, threads, w, panels, y, groups, blocks, y_stride, tokens, accumulate):
+        token_bytes = blocks * TOKEN_BLOCK
         for g in range(groups * thread // threads, groups * (thread + 1) // threads):
             at, out, t = w + g * blocks * record, y + g * 64, 0
             while t + TOKENS_MANY <= tokens:
-                acc = many(at, xq + t * x_stride, xd + t * s_stride, xs + t * s_stride, blocks, x_stride, s_stride, 0)
+                acc = many(at, panels + t * token_bytes, blocks, 0)
                 finish(acc, out + t * y_stride, y_stride, accumulate)
                 t += TOKENS_MANY
             while t + TOKENS_SOME <= tokens:
-                acc2 = some(at, xq + t * x_stride, xd + t * s_stride, xs + t * s_stride, blocks, x_stride, s_stride, 0)
+                acc2 = some(at, panels + t * token_bytes, blocks, 0)
                 finish(acc2, out + t * y_stride, y_stride, accumulate)
                 t += TOKENS_SOME
             while t < tokens:
-                ahead = AHEAD if t == 0 else 0
-                acc1 = one(
-                    at,
-                    xq + t * x_stride,
-                    xd + t * s_stride,
-                    xs + t * s_stride,
-                    blocks,
-                    x_stride,
-                    s_stride,
-                    ahead,
-                )
+                acc1 = one(at, panels + t * token_bytes, blocks, AHEAD if t == 0 else 0)
                 finish(acc1, out + t * y_stride, y_stride, accumulate)
                 t += 1
 
@@ -123,20 +181,20 @@ _matmul_q4 = _make_matmul(_make_q4_tile, Q4_RECORD)
 
 @kernel
 def matmul_q8_0(
-    thread: int, threads: int, w: Address, xq: Address, xd: Address, xs: Address, y: Address, groups: Int,
-    blocks: Int, y_stride: Int, tokens: Live, accumulate: Int,
+    thread: int, threads: int, w: Address, panels: Address, y: Address, groups: Int, blocks: Int, y_stride: Int,
+    tokens: Live, accumulate: Int,
 ) -> None:  # fmt: skip
     """y[t, 16 groups] (+)= W[16 groups, 32 blocks] x[t]; x as `quantize` leaves it; y_stride in bytes."""
-    _matmul_q8(thread, threads, w, xq, xd, xs, y, groups, blocks, y_stride, tokens, accumulate)
+    _matmul_q8(thread, threads, w, panels, y, groups, blocks, y_stride, tokens, accumulate)
 
 
 @kernel
 def matmul_q4_0(
-    thread: int, threads: int, w: Address, xq: Address, xd: Address, xs: Address, y: Address, groups: Int,
-    blocks: Int, y_stride: Int, tokens: Live, accumulate: Int,
+    thread: int, threads: int, w: Address, panels: Address, y: Address, groups: Int, blocks: Int, y_stride: Int,
+    tokens: Live, accumulate: Int,
 ) -> None:  # fmt: skip
     """y[t, 16 groups] (+)= W[16 groups, 32 blocks] x[t]; x as `quantize` leaves it; y_stride in bytes."""
-    _matmul_q4(thread, threads, w, xq, xd, xs, y, groups, blocks, y_stride, tokens, accumulate)
+    _matmul_q4(thread, threads, w, panels, y, groups, blocks, y_stride, tokens, accumulate)
 
 
 # --- packing ----------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ class Tape:
         self._library = library
         self._calls: list[tuple[int, int]] = []
         self._alive: list[NDArray[np.generic]] = []
-        self._block: NDArray[np.int64] | None = None
+        self._entries: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -43,7 +43,7 @@ class Tape:
         block = np.array(slots, np.int64)
         self._alive.append(block)
         self._calls.append((self._library.address(kernel), block.ctypes.data))
-        self._block = None
+        self._entries = None
 
     def _slot(self, kernel: str, name: str, kind: str, value: Argument) -> int:
         if kind == "Float" and isinstance(value, float):
@@ -56,11 +56,8 @@ class Tape:
             return int(value.ctypes.data)
         raise KernelError(f"{kernel}: {name} is {kind}; {type(value).__name__} does not fit")
 
-    def block(self, barrier: int, yield_function: int) -> NDArray[np.int64]:
-        """The argument block of `run_tape` for this tape."""
-        if self._block is None:
-            entries = np.array(self._calls, np.int64).reshape(-1, 2)
-            count = np.array([len(self._calls)], np.int64)
-            self._alive += [entries, count]
-            self._block = np.array([entries.ctypes.data, count.ctypes.data, barrier, yield_function], np.int64)
-        return self._block
+    def entries(self) -> NDArray[np.int64]:
+        """(calls, 2): each kernel's address and the address of its argument block."""
+        if self._entries is None:
+            self._entries = np.array(self._calls, np.int64).reshape(-1, 2)
+        return self._entries

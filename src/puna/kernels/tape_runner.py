@@ -5,7 +5,7 @@ Knows nothing of what the kernels do.
 
 from __future__ import annotations
 
-from puna.kernels.kernel import Address, Live, helper, kernel
+from puna.kernels.kernel import Address, Int, helper, kernel
 from puna.simd import atomic_add, atomic_load, call, get_i64, pause
 
 # Spins before the thread gives its core away: a barrier is usually met within a microsecond.
@@ -28,7 +28,7 @@ def _barrier(state, yield_function, threads):
 
 
 @kernel
-def run_tape(thread: int, threads: int, entries: Address, count: Live, state: Address, yield_function: Address) -> None:
+def run_tape(thread: int, threads: int, entries: Address, count: Int, state: Address, yield_function: Address) -> None:
     """entries: `count` pairs of int64 (kernel's address, address of its argument block)."""
     for i in range(count):
         call(get_i64(entries + i * 16), get_i64(entries + i * 16 + 8), thread, threads)

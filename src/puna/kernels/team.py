@@ -11,6 +11,7 @@ import threading
 
 import numpy as np
 
+from puna.errors import KernelError
 from puna.kernels.library import KernelLibrary
 from puna.kernels.tape import Tape
 
@@ -31,6 +32,7 @@ class Team:
 
     def __init__(self, library: KernelLibrary, threads: int) -> None:
         self.threads = threads
+        self._library = library  # the threads run its code: it must not be unloaded under them
         self._run_tape = _ENTRY(library.address("run_tape"))
         self._yield = _yield_address()
         # Arrivals and generation of the barrier, each on a cache line of its own.
@@ -51,9 +53,12 @@ class Team:
             self._done.release()
 
     def run(self, tape: Tape) -> None:
-        """Run a tape to its end."""
-        block = tape.block(self._barrier.ctypes.data, self._yield)
-        self._arguments = block.ctypes.data
+        """Run a tape to its end. Raises KernelError when the team is closed."""
+        if self._closed:
+            raise KernelError("a closed team cannot run a tape")
+        entries = tape.entries()
+        arguments = np.array([entries.ctypes.data, len(entries), self._barrier.ctypes.data, self._yield], np.int64)
+        self._arguments = arguments.ctypes.data
         for go in self._go:
             go.release()
         self._run_tape(self._arguments, 0, self.threads)

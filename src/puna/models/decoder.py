@@ -20,7 +20,8 @@ def record_decoder(forward: Forward, weights: Weights, config: ModelConfig, *, q
         h = forward.rms_norm(x, weights.vector(f"{blk}.attn_norm.weight", c.embedding_length))
         a = _attention(forward, weights, c, h, blk, q_order, k_order)
         width = c.head_count * c.value_length
-        forward.linear_add(a, weights.matrix(f"{blk}.attn_output.weight", c.embedding_length, width), to=x)
+        output = weights.matrix(f"{blk}.attn_output.weight", c.embedding_length, width)
+        forward.linear_add(a, output, to=x, bias=_bias(weights, f"{blk}.attn_output", c.embedding_length))
         h = forward.rms_norm(x, weights.vector(f"{blk}.ffn_norm.weight", c.embedding_length))
         g = _gated(forward, weights, c, h, blk)
         down = weights.matrix(f"{blk}.ffn_down.weight", c.embedding_length, c.feed_forward_length)
@@ -35,9 +36,7 @@ def _attention(
 ) -> Activation:
     def project(part: str, rows: int, order: Order) -> Activation:
         matrix = weights.matrix(f"{blk}.attn_{part}.weight", rows, c.embedding_length, order)
-        name = f"{blk}.attn_{part}.bias"
-        bias = weights.vector(name, rows, order) if name in weights else None
-        return f.linear(h, matrix, part, bias=bias)
+        return f.linear(h, matrix, part, bias=_bias(weights, f"{blk}.attn_{part}", rows, order))
 
     q = project("q", c.head_count * c.key_length, q_order)
     k = project("k", c.head_count_kv * c.key_length, k_order)
@@ -45,6 +44,10 @@ def _attention(
     f.rope(q, c.head_count)
     f.rope(k, c.head_count_kv)
     return f.attention(q, k, v)
+
+
+def _bias(weights: Weights, part: str, rows: int, order: Order = None) -> NDArray[np.float32] | None:
+    return weights.vector(f"{part}.bias", rows, order) if f"{part}.bias" in weights else None
 
 
 def _gated(f: Forward, weights: Weights, c: ModelConfig, h: Activation, blk: str) -> Activation:

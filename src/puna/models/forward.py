@@ -22,8 +22,9 @@ from puna.models.rope import RopeTable
 from puna.models.weights import Matrix
 
 BLOCK_SIZE = 32  # positions in a KV block, as the attention kernels have it
+TOKEN_BLOCK = 40  # bytes of a token in 32 quantised columns, likewise
 _CHUNK = 256  # positions in a chunk of scores, likewise
-_KV_BYTES = {"f16": 2, "f32": 4}
+KV_TYPES = {"f16": 2, "f32": 4}  # and their bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +47,6 @@ class Activation:
     def stride(self) -> int:
         """Bytes from row to row."""
         return int(self.data.strides[0])
-
-
-@dataclass(frozen=True, slots=True)
-class _Quants:
-    """Activations as int8 with a scale and a sum for each 32."""
-
-    quants: NDArray[np.int8]
-    scales: NDArray[np.float32]
-    sums: NDArray[np.int32]
 
 
 class Step:
@@ -108,23 +100,13 @@ class Forward:
         )  # fmt: skip
         return out
 
-    def _quantize(self, x: Activation) -> _Quants:
+    def _quantize(self, x: Activation) -> NDArray[np.uint8]:
         rows, width = x.rows.capacity, x.width
-        made = _Quants(
-            self._buffer("quants", rows, width, np.int8),
-            self._buffer("scales", rows, width // 32),
-            self._buffer("sums", rows, width // 32, np.int32),
-        )
+        panels = self._buffer("panels", rows, width // 32 * TOKEN_BLOCK, np.uint8)
         if self._quantized.get((rows, width)) is not x:
             self._quantized[rows, width] = x
-            self.tape.record(
-                "quantize",
-                {
-                    "x": x.data, "quants": made.quants, "scales": made.scales, "sums": made.sums, "width": width,
-                    "rows": x.rows.count,
-                },
-            )  # fmt: skip
-        return made
+            self.tape.record("quantize", {"x": x.data, "panels": panels, "width": width, "rows": x.rows.count})
+        return panels
 
     def linear(
         self, x: Activation, matrix: Matrix, name: str, *, bias: NDArray[np.float32] | None = None
@@ -132,15 +114,19 @@ class Forward:
         """W x (+ bias)."""
         out = self._activation(name, matrix.rows, x.rows)
         self._matmul(x, matrix, out, accumulate=False)
-        if bias is not None:
-            self.tape.record(
-                "add_bias", {"x": out.data, "bias": bias, "width": padded(out.width), "rows": x.rows.count}
-            )
+        self._add_bias(out, bias)
         return out
 
-    def linear_add(self, x: Activation, matrix: Matrix, to: Activation) -> None:
-        """to += W x: a residual connection."""
+    def linear_add(
+        self, x: Activation, matrix: Matrix, to: Activation, *, bias: NDArray[np.float32] | None = None
+    ) -> None:
+        """to += W x (+ bias): a residual connection."""
         self._matmul(x, matrix, to, accumulate=True)
+        self._add_bias(to, bias)
+
+    def _add_bias(self, x: Activation, bias: NDArray[np.float32] | None) -> None:
+        if bias is not None:
+            self.tape.record("add_bias", {"x": x.data, "bias": bias, "width": padded(x.width), "rows": x.rows.count})
 
     def _matmul(self, x: Activation, matrix: Matrix, out: Activation, *, accumulate: bool) -> None:
         common: dict[str, Argument] = {
@@ -150,14 +136,11 @@ class Forward:
         }
         self._quantized = {key: held for key, held in self._quantized.items() if held.data is not out.data}
         if matrix.layout.quantized:
-            q = self._quantize(x)
+            panels = self._quantize(x)
+            shape: dict[str, Argument] = {"groups": matrix.groups, "blocks": matrix.blocks}
             self.tape.record(
-                matrix.layout.matmul,
-                {
-                    "w": matrix.data, "xq": q.quants, "xd": q.scales, "xs": q.sums, "y": out.data,
-                    "groups": matrix.groups, "blocks": matrix.blocks, **common,
-                },
-            )  # fmt: skip
+                matrix.layout.matmul, {"w": matrix.data, "panels": panels, "y": out.data, **shape, **common}
+            )
             return
         self.tape.record(
             matrix.layout.matmul,
@@ -182,7 +165,7 @@ class Forward:
         """Store k and v in a new layer's cache, then causal attention of every row to its own sequence."""
         c, step = self._config, self.step
         key, value, heads = c.key_length, c.value_length, c.head_count_kv
-        pool = zeros((self._num_blocks, heads, BLOCK_SIZE * (key + value) * _KV_BYTES[self._kv_type]), np.uint8)
+        pool = zeros((self._num_blocks, heads, BLOCK_SIZE * (key + value) * KV_TYPES[self._kv_type]), np.uint8)
         self.tape.record(
             f"store_kv_{self._kv_type}",
             {

@@ -17,11 +17,13 @@ from puna.errors import UnsupportedModel
 from puna.gguf import ModelConfig, ModelFile, dequantize
 from puna.kernels import Progress, Team
 from puna.models import llama, qwen2
-from puna.models.forward import BLOCK_SIZE, Forward, Step
-from puna.models.rope import RopeTable
+from puna.models.forward import BLOCK_SIZE, KV_TYPES, Forward, Step
+from puna.models.rope import SCALING_TYPES, RopeTable
 from puna.models.weights import Weights
 
-ARCHITECTURES: dict[str, Callable[[Forward, Weights, ModelConfig], None]] = {
+Record = Callable[[Forward, Weights, ModelConfig], None]
+
+ARCHITECTURES: dict[str, Record] = {
     "llama": llama.record,
     "qwen2": qwen2.record,
 }
@@ -43,8 +45,8 @@ class Model:
     """A model ready to run; made by `load`."""
 
     def __init__(
-        self, file: ModelFile, config: ModelConfig, forward: Forward, team: Team, rope: RopeTable, weight_bytes: int,
-        num_blocks: int,
+        self, file: ModelFile, config: ModelConfig, forward: Forward, team: Team, rope: RopeTable, weights: Weights,
+        num_blocks: int, context: int,
     ) -> None:  # fmt: skip
         assert forward.logits is not None
         self.config = config
@@ -52,7 +54,9 @@ class Model:
         self.max_tokens = forward.step.tokens.capacity
         self.max_outputs = forward.step.outputs.capacity
         self.num_blocks = num_blocks
-        self.weight_bytes = weight_bytes  # read for each token that is decoded
+        self.context = context  # positions that a sequence may have
+        self.weight_bytes = weights.packed_bytes  # read for each token that is decoded
+        self.warnings = weights.warnings()
         self._embedding = file.tensors["token_embd.weight"]
         self._rows = self._embedding.data.reshape(config.vocab_size, -1)
         self._forward, self._step, self._team, self._rope = forward, forward.step, team, rope
@@ -62,28 +66,44 @@ class Model:
         """Run one step; float32 (sum of the chunks' outputs, vocab_size), valid until the next call.
 
         Together at most `max_tokens` tokens and `max_outputs` outputs. Keys and values go to the blocks named.
+        Raises ValueError for anything that the kernels, which check nothing, could not run.
         """
-        tokens = np.concatenate([np.asarray(chunk.tokens, np.int64) for chunk in chunks])
-        if not 0 < len(tokens) <= self.max_tokens or len(chunks) > len(self._step.segments):
-            raise ValueError(f"a step takes 1 to {self.max_tokens} tokens, not {len(tokens)}")
-        if tokens.min() < 0 or tokens.max() >= self.vocab_size:
-            raise ValueError(f"token ids run from 0 to {self.vocab_size - 1}")
+        tokens = np.concatenate([np.zeros(0, np.int64), *(np.asarray(chunk.tokens, np.int64) for chunk in chunks)])
+        self._check(chunks, tokens)
         tables = self._lay_out(chunks)
         self._embed(tokens)
         self._team.run(self._forward.tape)
         del tables  # the kernels read them by address until here
         return self._logits[: int(self._step.outputs.count[0]), : self.vocab_size]
 
+    def _check(self, chunks: Sequence[Chunk], tokens: NDArray[np.int64]) -> None:
+        if not 0 < len(tokens) <= self.max_tokens or len(chunks) > len(self._step.segments):
+            raise ValueError(f"a step takes 1 to {self.max_tokens} tokens, not {len(tokens)}")
+        if tokens.min() < 0 or tokens.max() >= self.vocab_size:
+            raise ValueError(f"token ids run from 0 to {self.vocab_size - 1}")
+        for chunk in chunks:
+            if not 0 <= chunk.outputs <= len(chunk.tokens):
+                raise ValueError(f"{chunk.outputs} outputs of a chunk of {len(chunk.tokens)} tokens")
+        outputs = sum(chunk.outputs for chunk in chunks)
+        if outputs > self.max_outputs:
+            raise ValueError(f"{outputs} outputs: the model was loaded for at most {self.max_outputs} in a step")
+
+    def _block_table(self, chunk: Chunk, end: int) -> NDArray[np.int64]:
+        if chunk.start < 0 or end > self.context:
+            raise ValueError(f"positions {chunk.start} to {end - 1}: the model was loaded for 0 to {self.context - 1}")
+        table = np.asarray(chunk.block_table, np.int64)
+        if len(table) * BLOCK_SIZE < end:
+            raise ValueError(f"the block table does not cover positions 0 to {end - 1}")
+        if len(table) and not 0 <= table.min() <= table.max() < self.num_blocks:
+            raise ValueError(f"the block table names blocks beyond the {self.num_blocks} there are")
+        return table
+
     def _lay_out(self, chunks: Sequence[Chunk]) -> list[NDArray[np.int64]]:
         """Write positions, block tables and output rows; gives the tables, to be kept alive."""
         step, row, outputs, tables = self._step, 0, 0, []
         for i, chunk in enumerate(chunks):
             count, end = len(chunk.tokens), chunk.start + len(chunk.tokens)
-            table = np.asarray(chunk.block_table, np.int64)
-            if len(table) * BLOCK_SIZE < end or (len(table) and not 0 <= table.min() <= table.max() < self.num_blocks):
-                raise ValueError(f"the block table does not cover positions 0 to {end - 1}")
-            if end > len(self._rope.cos_sin) or outputs + chunk.outputs > self.max_outputs:
-                raise ValueError(f"position {end - 1} or {outputs + chunk.outputs} outputs are beyond what was loaded")
+            table = self._block_table(chunk, end)
             tables.append(table)
             self._rope.reach(end - 1)
             step.positions[row : row + count] = np.arange(chunk.start, end)
@@ -105,35 +125,80 @@ class Model:
         self._team.close()
 
 
+def context_limit(config: ModelConfig) -> int:
+    """The longest sequence that our forward pass computes as the model is meant: what it was trained for.
+
+    Where attention has a sliding window, no more than that: up to there all of the past is inside it, and beyond
+    it our attention, which has no windows, would be another model's.
+    """
+    return min(config.context_length, config.sliding_window or config.context_length)
+
+
 def load(
-    file: ModelFile, *, threads: int, num_blocks: int, max_outputs: int = 16, kv_type: str = "f16",
-    progress: Progress | None = None,
+    file: ModelFile, *, threads: int, num_blocks: int, context: int | None = None, max_outputs: int = 16,
+    kv_type: str = "f16", progress: Progress | None = None,
 ) -> Model:  # fmt: skip
     """Load a model for `num_blocks` KV blocks of 32 positions (their memory is taken as they are used).
 
-    kv_type: 'f16' or 'f32'. Raises UnsupportedModel or InvalidGGUF when the file is not one we can run.
+    context: positions that a sequence may have, by default as many as the blocks hold, within a sliding window.
+    More than the model was trained for is allowed, more than its window is not (see `context_limit`). kv_type: 'f16' or
+    'f32'. Raises UnsupportedModel or InvalidGGUF when the file is not one we can run, ValueError for arguments that
+    make no sense.
     """
-    config = ModelConfig.from_model(file)
-    record = ARCHITECTURES.get(config.architecture)
-    if record is None:
-        known = ", ".join(ARCHITECTURES)
-        raise UnsupportedModel(f"{file.path}: architecture {config.architecture!r} is not one of {known}")
-    if config.key_length % 16 or config.value_length % 16:
-        raise UnsupportedModel(f"{file.path}: heads of {config.key_length} are not a multiple of 16")
+    config = _config(file)
+    record = ARCHITECTURES[config.architecture]
+    context = _context(file, config, num_blocks, context)
+    if threads < 1 or max_outputs < 1 or kv_type not in KV_TYPES:
+        raise ValueError(f"threads={threads}, max_outputs={max_outputs}, kv_type={kv_type!r}")
     library = kernels.load(progress)
     team = Team(library, threads)
-    weights = Weights(file, library, team)
-    if progress:
-        weights.on_taken = lambda done, total: progress("loading weights", done, total)
-    embedding = weights.tensor("token_embd.weight", (config.vocab_size, config.embedding_length))
-    rope = RopeTable(config.rope, num_blocks * BLOCK_SIZE, _freq_factors(weights, config))
-    step = Step(MAX_TOKENS, max_outputs, max_chunks=MAX_TOKENS)
-    forward = Forward(config, library, step, rope, threads=threads, num_blocks=num_blocks, kv_type=kv_type)
-    record(forward, weights, config)
-    weights.check_all_taken(ignored=("rope_freqs.weight",))
-    tied = "output.weight" not in weights
-    weight_bytes = sum(t.nbytes for t in file.tensors.values()) - (0 if tied else embedding.nbytes)
-    return Model(file, config, forward, team, rope, weight_bytes, num_blocks)
+    try:
+        weights = Weights(file, library, team)
+        if progress:
+            weights.on_taken = lambda done, total: progress("loading weights", done, total)
+        weights.tensor("token_embd.weight", (config.vocab_size, config.embedding_length))
+        rope = RopeTable(config.rope, context, _freq_factors(weights, config))
+        step = Step(MAX_TOKENS, max_outputs, max_chunks=MAX_TOKENS)
+        forward = Forward(config, library, step, rope, threads=threads, num_blocks=num_blocks, kv_type=kv_type)
+        record(forward, weights, config)
+        weights.check_all_taken(ignored=("rope_freqs.weight",))
+    except BaseException:
+        team.close()
+        raise
+    return Model(file, config, forward, team, rope, weights, num_blocks, context)
+
+
+def _config(file: ModelFile) -> ModelConfig:
+    """The configuration, if it is one that we can run; other architectures' metadata need not even be alike."""
+    name = file.metadata.get("general.architecture")
+    if isinstance(name, str) and name not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise UnsupportedModel(f"{file.path}: architecture {name!r:.80} is not one of {known}")
+    config = ModelConfig.from_model(file)
+    if file.metadata.get(f"{config.architecture}.expert_count"):
+        raise UnsupportedModel(f"{file.path}: a mixture of experts cannot be run yet")
+    if config.rope.scaling_type not in SCALING_TYPES:
+        raise UnsupportedModel(f"{file.path}: rope scaling {config.rope.scaling_type!r} is not supported yet")
+    if config.key_length % 16 or config.value_length % 16:
+        sizes = f"{config.key_length} (keys) and {config.value_length} (values)"
+        raise UnsupportedModel(f"{file.path}: heads of {sizes} are not multiples of 16")
+    return config
+
+
+def _context(file: ModelFile, config: ModelConfig, num_blocks: int, context: int | None) -> int:
+    if num_blocks < 1:
+        raise ValueError(f"num_blocks={num_blocks}")
+    held = num_blocks * BLOCK_SIZE
+    if context is None:
+        return min(held, config.sliding_window or held)
+    if not 1 <= context <= held:
+        raise ValueError(f"context={context} is not 1 to {held}, what {num_blocks} blocks hold")
+    if config.sliding_window and context > config.sliding_window:
+        raise UnsupportedModel(
+            f"{file.path}: a context of {context} tokens, but this model's attention is a sliding window of "
+            f"{config.sliding_window}, which is not supported yet: load it with a context of at most that"
+        )
+    return context
 
 
 def _freq_factors(weights: Weights, config: ModelConfig) -> NDArray[np.float32] | None:

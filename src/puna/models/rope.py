@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from puna.errors import UnsupportedModel
 from puna.gguf import RopeConfig
 from puna.models.memory import zeros
+
+SCALING_TYPES = ("none", "linear")
 
 _PAGE = 64
 
@@ -20,8 +21,7 @@ class RopeTable:
     """cos_sin: float32 (context, dimension_count): the cosines of a position, then its sines."""
 
     def __init__(self, config: RopeConfig, context: int, freq_factors: NDArray[np.float32] | None) -> None:
-        if config.scaling_type not in ("none", "linear"):
-            raise UnsupportedModel(f"rope scaling {config.scaling_type!r} is not supported yet")
+        assert config.scaling_type in SCALING_TYPES
         half = config.dimension_count // 2
         exponents = np.arange(half, dtype=np.float64) / half
         self._frequencies = config.freq_base**-exponents / config.factor

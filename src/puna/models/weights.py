@@ -1,6 +1,6 @@
 """Weights from a model file into the kernels' layouts.
 
-A matrix of a type with a kernel keeps its bits; any other type is widened to float32, which loses nothing. Knows
+A matrix of a type with a kernel keeps its bits; any other is widened to the nearest layout that loses nothing. Knows
 no architecture: models ask for tensors by GGUF's names.
 """
 
@@ -61,12 +61,38 @@ class Matrix:
         return self.columns // self.layout.block
 
 
+# Types that are a float16 scale and 32 small integers: as Q8_0 they keep every value.
+_AS_Q8_0 = (GGMLType.Q5_0, GGMLType.IQ4_NL)
+
+
+def _laid_out(tensor: Tensor) -> tuple[Layout, NDArray[np.uint8]]:
+    """The nearest layout that loses nothing, and the tensor's bytes for its packing kernel."""
+    if tensor.type in LAYOUTS:
+        return LAYOUTS[tensor.type], tensor.data
+    if tensor.type in _AS_Q8_0:
+        return LAYOUTS[GGMLType.Q8_0], _as_q8_0(tensor)
+    values = dequantize(tensor.data, tensor.type, tensor.shape)
+    return LAYOUTS[GGMLType.F32], values.reshape(-1).view(np.uint8)
+
+
+def _as_q8_0(tensor: Tensor) -> NDArray[np.uint8]:
+    """Blocks of 32 as Q8_0: the scale is the block's first float16, the products are exact in float32."""
+    scales = tensor.data.reshape(-1, tensor.type.type_size)[:, :2].copy().view(np.float16)
+    values = dequantize(tensor.data, tensor.type, tensor.shape).reshape(-1, 32)
+    divisor = np.where(scales == 0, np.float16(1), scales).astype(np.float32)
+    blocks = np.empty((len(scales), 34), np.uint8)
+    blocks[:, :2], blocks[:, 2:] = scales.view(np.uint8), np.rint(values / divisor).astype(np.int8).view(np.uint8)
+    return blocks.reshape(-1)
+
+
 class Weights:
     """The tensors of one file; remembers which have been taken."""
 
     def __init__(self, file: ModelFile, library: KernelLibrary, team: Team) -> None:
         self._file, self._library, self._team = file, library, team
         self._taken: set[str] = set()
+        self.packed_bytes = 0  # of all matrices
+        self._widened: dict[GGMLType, int] = {}  # bytes of those whose type has no kernel
         self.on_taken: Callable[[int, int], None] | None = None
 
     def __contains__(self, name: str) -> bool:
@@ -95,14 +121,14 @@ class Weights:
     def matrix(self, name: str, rows: int, columns: int, order: NDArray[np.int32] | None = None) -> Matrix:
         """A matrix packed for its kernel, its rows optionally reordered."""
         tensor = self.tensor(name, (rows, columns))
-        layout, source = LAYOUTS.get(tensor.type), tensor.data
-        if layout is None:
-            layout = LAYOUTS[GGMLType.F32]
-            source = dequantize(tensor.data, tensor.type, tensor.shape).reshape(-1).view(np.uint8)
+        layout, source = _laid_out(tensor)
         blocks, groups = columns // layout.block, padded(rows) // ROWS
         packed: NDArray[np.uint8] = zeros((groups * blocks * layout.record,), np.uint8)
         rows_in_order = np.arange(rows, dtype=np.int32) if order is None else order
         self._pack(layout, source, rows_in_order, packed, rows, groups, blocks)
+        self.packed_bytes += packed.nbytes
+        if layout is LAYOUTS[GGMLType.F32] is not LAYOUTS.get(tensor.type):
+            self._widened[tensor.type] = self._widened.get(tensor.type, 0) + packed.nbytes
         return Matrix(layout, rows, columns, packed)
 
     def _pack(
@@ -123,6 +149,13 @@ class Weights:
             },
         )
         self._team.run(tape)
+
+    def warnings(self) -> tuple[str, ...]:
+        """For each type that has no kernel, what holding it as float32 costs."""
+        return tuple(
+            f"{kind.name} weights have no kernel yet and are held as float32: {size / 1e9:.2f} GB of memory"
+            for kind, size in self._widened.items()
+        )
 
     def check_all_taken(self, ignored: Sequence[str]) -> None:
         """Raise UnsupportedModel if the file holds tensors that the forward pass has not used."""

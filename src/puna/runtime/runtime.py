@@ -8,6 +8,7 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -96,7 +97,7 @@ class Runtime:
             loaded = self._acquire(model, context.tokens, request.keep_alive)
             generation = Generation(
                 engine_request.id,
-                prompt,
+                replace(prompt, warnings=prompt.warnings + _runner(loaded).loaded.warnings),
                 detokenizer=model.tokenizer.detokenizer(continues=continues(request)),
                 stops=options.stop or (),
                 sink=sink,

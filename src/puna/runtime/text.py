@@ -51,20 +51,15 @@ class TextModel:
         file = open_model(local.path)
         try:
             tokenizer = tokenizers.load(file)
-            source = file.metadata.get("tokenizer.chat_template")
+            template, source = _template(file.metadata, tokenizer)
             defaults, warnings = _defaults(local, file.metadata)
-            if not isinstance(source, str):
-                source = PLAIN_TEMPLATE
+            if source == PLAIN_TEMPLATE:
                 warnings += ("the model has no chat template: the messages are joined by blank lines",)
             return cls(
                 local=local,
                 config=ModelConfig.from_model(file),
                 tokenizer=tokenizer,
-                template=ChatTemplate(
-                    source,
-                    bos_token=_token(tokenizer, tokenizer.bos_id),
-                    eos_token=_token(tokenizer, tokenizer.eos_id),
-                ),
+                template=template,
                 template_source=source,
                 defaults=defaults,
                 warnings=local.warnings + tokenizer.warnings + warnings,
@@ -86,6 +81,19 @@ class TextModel:
         if self.tokenizer.add_bos and bos is not None and ids[:1] != [bos]:
             return [bos, *ids]
         return ids
+
+
+def _template(metadata: Mapping[str, Value], tokenizer: Tokenizer) -> tuple[ChatTemplate, str]:
+    """The model's template and the source of its default one."""
+    tokens = {
+        "bos_token": _token(tokenizer, tokenizer.bos_id),
+        "eos_token": _token(tokenizer, tokenizer.eos_id),
+    }
+    template = ChatTemplate.from_metadata(metadata, **tokens)
+    if template.is_default:
+        return ChatTemplate(PLAIN_TEMPLATE, **tokens), PLAIN_TEMPLATE
+    source = metadata.get("tokenizer.chat_template")
+    return template, source if isinstance(source, str) else "(named templates)"
 
 
 def _token(tokenizer: Tokenizer, token: int | None) -> str:

@@ -216,45 +216,46 @@ def _portable_dot(b: ir.IRBuilder, u: ir.Value, x: ir.Value, *, signed: bool) ->
     return b.add(b.add(columns[0], columns[1]), b.add(columns[2], columns[3]))
 
 
-@_make(i32x16, types.int64, ADDRESS, types.int64)
-def u4_start_tile(b: Any, count: int, offset: Any, sums: Any, stride: Any) -> Any:
-    """-offset * (sum of the block's activations, int32 at sums + t * stride): quants are stored as q + offset."""
-    factor = b.trunc(b.sub(I64(0), offset), I32)
-    scalars = (b.load(pointer(b, _at(b, sums, stride, t), I32), align=1) for t in range(count))
-    return [splat(b, b.mul(factor, s), LANES) for s in scalars]
+def _words(b: ir.IRBuilder, base: ir.Value, count: int, scalar: ir.Type) -> list[ir.Value]:
+    """Words t = 0, 1, ... of 4 bytes from an address, each in all lanes."""
+    return [_load_splat(b, b.add(base, I64(4 * t)), scalar) for t in range(count)]
 
 
-@_make(i32x16, ADDRESS, types.int64)
-def i8_start_tile(b: Any, count: int, sums: Any, stride: Any) -> Any:
-    """What `dot_i8_tile` must start from, so that the end is the sum of signed products."""
+@_make(i32x16, ADDRESS)
+def u4_start_tile(b: Any, count: int, sums: Any) -> Any:
+    """What `dot_u4_tile` starts from when quants are stored as q + 8: the int32 -8 sum(x[t]) at `sums`."""
+    return _words(b, sums, count, I32)
+
+
+@_make(i32x16, ADDRESS)
+def i8_start_tile(b: Any, count: int, sums: Any) -> Any:
+    """What `dot_i8_tile` must start from, from the int32 -8 sum(x[t]) at `sums`: -128 sum(x[t]) with VNNI, else 0."""
     if ISA is not Isa.AVX512VNNI:
         return [constant(_I32S, 0)] * count
-    scalars = (b.load(pointer(b, _at(b, sums, stride, t), I32), align=1) for t in range(count))
-    return [splat(b, b.mul(I32(-128), s), LANES) for s in scalars]
+    return [b.shl(v, constant(_I32S, 4)) for v in _words(b, sums, count, I32)]
 
 
-@_change(i8x64, ADDRESS, types.int64)
-def dot_u4_tile(b: Any, tile: Any, u: Any, base: Any, stride: Any) -> Any:
-    """tile[t] += 16 rows x 4 columns of nibbles (0 to 15) times the 4 int8 at base + t * stride bytes."""
-    return [_dot_unsigned(b, v, u, _load_splat(b, _at(b, base, stride, t), I32)) for t, v in enumerate(tile)]
+@_change(i8x64, ADDRESS)
+def dot_u4_tile(b: Any, tile: Any, u: Any, words: Any) -> Any:
+    """tile[t] += 16 rows x 4 columns of nibbles (0 to 15) times the 4 int8 of word t."""
+    return [_dot_unsigned(b, v, u, x) for v, x in zip(tile, _words(b, words, len(tile), I32), strict=True)]
 
 
-@_change(i8x64, ADDRESS, types.int64)
-def dot_i8_tile(b: Any, tile: Any, w: Any, base: Any, stride: Any) -> Any:
-    """tile[t] += 16 rows x 4 columns of int8 times the 4 int8 at base + t * stride bytes."""
-    return [_dot_signed(b, v, w, _load_splat(b, _at(b, base, stride, t), I32)) for t, v in enumerate(tile)]
+@_change(i8x64, ADDRESS)
+def dot_i8_tile(b: Any, tile: Any, w: Any, words: Any) -> Any:
+    """tile[t] += 16 rows x 4 columns of int8 times the 4 int8 of word t."""
+    return [_dot_signed(b, v, w, x) for v, x in zip(tile, _words(b, words, len(tile), I32), strict=True)]
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def scale_tile(_context: Any, tile: Any, ints: Any, scale: Any, base: Any, stride: Any) -> Any:  # noqa: ARG001
-    """tile[t] += ints[t] * (scale * s[t]), where s[t] is the float32 at base + t * stride bytes."""
+def scale_tile(_context: Any, tile: Any, ints: Any, scale: Any, scales: Any) -> Any:  # noqa: ARG001
+    """tile[t] += ints[t] * (scale * s[t]), where s[t] is float32 t at `scales`."""
 
     def generate(_c: Any, b: ir.IRBuilder, _s: Any, values: Any) -> Any:
         floats, integers = _unpack(b, values[0]), _unpack(b, values[1])
         made = []
-        for t, (v, i) in enumerate(zip(floats, integers, strict=True)):
-            s = b.fmul(values[2], _load_splat(b, _at(b, values[3], values[4], t), F32))
-            made.append(emit_fma(b, b.sitofp(i, _F32S), s, v))
+        for v, i, s in zip(floats, integers, _words(b, values[3], len(floats), F32), strict=True):
+            made.append(emit_fma(b, b.sitofp(i, _F32S), b.fmul(values[2], s), v))
         return _pack(b, made)
 
-    return tile(tile, ints, f32x16, ADDRESS, types.int64), generate
+    return tile(tile, ints, f32x16, ADDRESS), generate

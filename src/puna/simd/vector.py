@@ -61,6 +61,7 @@ _operator(operator.add, "fadd", f32x16)
 _operator(operator.sub, "fsub", f32x16)
 _operator(operator.mul, "fmul", f32x16)
 _operator(operator.truediv, "fdiv", f32x16)
+_operator(operator.add, "add", i32x16)
 
 
 def emit_fma(b: ir.IRBuilder, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
@@ -241,11 +242,13 @@ def store_f16(b: Any, p: Any, v: Any) -> None:
     b.store(_to_f16(b, v), pointer(b, p, _I16S), align=1)
 
 
-@instruction(types.void, ADDRESS, i32x16)
-def store_i8(b: Any, p: Any, v: Any) -> None:
-    """The low bytes of 16 integers."""
-    narrow = ir.VectorType(I8, LANES)
-    b.store(b.trunc(v, narrow), pointer(b, p, narrow), align=1)
+@instruction(types.void, ADDRESS, types.int64, i32x16)
+def scatter_i8(b: Any, p: Any, stride: Any, v: Any) -> None:
+    """The low bytes of 16 integers, in words of 4: word i to p + i * stride bytes."""
+    words = b.bitcast(b.trunc(v, ir.VectorType(I8, LANES)), ir.VectorType(I32, 4))
+    for i in range(4):
+        at = b.add(p, b.mul(stride, I64(i)))
+        b.store(b.extract_element(words, I32(i)), pointer(b, at, I32), align=1)
 
 
 def _scatter(b: ir.IRBuilder, p: ir.Value, stride: ir.Value, v: ir.Value) -> None:
