@@ -137,7 +137,7 @@ def test_a_sliding_window_is_exact_up_to_its_size_and_refused_beyond(tmp_path: P
     assert error(without, golden(name)) > 10 * F32_BOUND  # what to ignore the window would give
     tiny.write_folder(tmp_path, name)
     with open_model(folder) as file:
-        assert models.context_limit(ModelConfig.from_model(file)) == window
+        assert ModelConfig.from_model(file).context_limit == window
         with pytest.raises(UnsupportedModel, match=f"sliding window of {window}.*context of at most"):
             models.load(file, threads=1, num_blocks=4, context=window + 1)
     with loaded(folder, tokens=128) as model:

@@ -110,7 +110,7 @@ def decode_message(line: bytes) -> Message:
             case "Progress":
                 return Progress(**fields)
             case "Loaded":
-                return Loaded(**{**fields, "warnings": tuple(fields["warnings"])})
+                return Loaded(**{**fields, "warnings": tuple(fields.get("warnings", ()))})
             case "LoadFailed":
                 return LoadFailed(**fields)
     except (KeyError, TypeError) as error:

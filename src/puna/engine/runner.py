@@ -133,7 +133,12 @@ def load_engine(
     if num_blocks is None:
         num_blocks = max_sequences * models.blocks_for(context)
     model = models.load(
-        open_model(path), threads=threads, num_blocks=num_blocks, max_outputs=max_sequences, progress=progress
+        open_model(path),
+        threads=threads,
+        num_blocks=num_blocks,
+        context=context,
+        max_outputs=max_sequences,
+        progress=progress,
     )
     return Engine(model, context=context, max_sequences=max_sequences)
 

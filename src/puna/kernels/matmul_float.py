@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from puna.kernels.kernel import Address, Int, Live, helper, kernel
-from puna.kernels.tiling import TOKENS_MANY, TOKENS_SOME
+from puna.kernels.tiling import AHEAD, TOKENS_MANY, TOKENS_SOME
 from puna.simd import (
     add_tile,
     f32_tile,
@@ -26,7 +26,6 @@ from puna.simd import (
 )
 
 ROWS = 16
-AHEAD = 2048  # bytes to prefetch ahead when the weights stream from memory once
 
 
 def _make_tile(load, size, count):

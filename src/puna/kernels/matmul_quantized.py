@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from puna.kernels.kernel import Address, Int, Live, helper, kernel
-from puna.kernels.tiling import TOKENS_MANY, TOKENS_SOME
+from puna.kernels.tiling import AHEAD, TOKENS_MANY, TOKENS_SOME
 from puna.simd import (
     absolute,
     add_tile,
@@ -46,7 +46,6 @@ Q8_RECORD = 544  # 16 rows x 32 int8, 16 float16
 Q4_RECORD = 288  # 16 rows x 32 nibbles, 16 float16
 Q8_BLOCK, Q4_BLOCK = 34, 18  # GGUF's blocks of one row: a float16 scale, then the quants
 SMALLEST = f32(1e-30)  # activations this small count as zero
-AHEAD = 2304  # bytes to prefetch ahead when the weights stream from memory once
 
 
 # --- activations ------------------------------------------------------------------------------------

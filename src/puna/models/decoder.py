@@ -19,6 +19,8 @@ def record_decoder(forward: Forward, weights: Weights, config: ModelConfig, *, q
         blk = f"blk.{layer}"
         h = forward.rms_norm(x, weights.vector(f"{blk}.attn_norm.weight", c.embedding_length))
         a = _attention(forward, weights, c, h, blk, q_order, k_order)
+        if layer == c.block_count - 1:  # what follows concerns only the rows whose logits are wanted
+            a, x = forward.output_rows(a, "output_attention"), forward.output_rows(x, "output")
         width = c.head_count * c.value_length
         output = weights.matrix(f"{blk}.attn_output.weight", c.embedding_length, width)
         forward.linear_add(a, output, to=x, bias=_bias(weights, f"{blk}.attn_output", c.embedding_length))
@@ -26,7 +28,7 @@ def record_decoder(forward: Forward, weights: Weights, config: ModelConfig, *, q
         g = _gated(forward, weights, c, h, blk)
         down = weights.matrix(f"{blk}.ffn_down.weight", c.embedding_length, c.feed_forward_length)
         forward.linear_add(g, down, to=x)
-    last = forward.rms_norm(forward.output_rows(x), weights.vector("output_norm.weight", c.embedding_length))
+    last = forward.rms_norm(x, weights.vector("output_norm.weight", c.embedding_length))
     head = "output.weight" if "output.weight" in weights else "token_embd.weight"  # tied embeddings
     forward.logits = forward.linear(last, weights.matrix(head, c.vocab_size, c.embedding_length), "logits")
 

@@ -200,9 +200,9 @@ class Forward:
         )  # fmt: skip
         return out
 
-    def output_rows(self, x: Activation) -> Activation:
+    def output_rows(self, x: Activation, name: str) -> Activation:
         """The rows whose logits are wanted."""
-        out = self._activation("output", x.width, self.step.outputs)
+        out = self._activation(name, x.width, self.step.outputs)
         self.tape.record(
             "gather_rows",
             {

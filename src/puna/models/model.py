@@ -125,15 +125,6 @@ class Model:
         self._team.close()
 
 
-def context_limit(config: ModelConfig) -> int:
-    """The longest sequence that our forward pass computes as the model is meant: what it was trained for.
-
-    Where attention has a sliding window, no more than that: up to there all of the past is inside it, and beyond
-    it our attention, which has no windows, would be another model's.
-    """
-    return min(config.context_length, config.sliding_window or config.context_length)
-
-
 def load(
     file: ModelFile, *, threads: int, num_blocks: int, context: int | None = None, max_outputs: int = 16,
     kv_type: str = "f16", progress: Progress | None = None,
@@ -141,7 +132,7 @@ def load(
     """Load a model for `num_blocks` KV blocks of 32 positions (their memory is taken as they are used).
 
     context: positions that a sequence may have, by default as many as the blocks hold, within a sliding window.
-    More than the model was trained for is allowed, more than its window is not (see `context_limit`). kv_type: 'f16' or
+    More than the model was trained for is allowed, more than its window is not (see `ModelConfig.context_limit`). kv_type: 'f16' or
     'f32'. Raises UnsupportedModel or InvalidGGUF when the file is not one we can run, ValueError for arguments that
     make no sense.
     """

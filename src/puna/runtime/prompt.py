@@ -27,14 +27,14 @@ class ContextLength:
     warnings: tuple[str, ...] = ()
 
 
-def context_length(options: Options, trained: int, default: int | None) -> ContextLength:
-    """The request's or the model's own, else `default`, else DEFAULT_CONTEXT; at most what was trained."""
+def context_length(options: Options, limit: int, default: int | None) -> ContextLength:
+    """The request's or the model's own, else `default`, else DEFAULT_CONTEXT; at most the model's `limit`."""
     if options.context_length is None:
-        return ContextLength(min(default or DEFAULT_CONTEXT, trained))
-    if options.context_length <= trained:
+        return ContextLength(min(default or DEFAULT_CONTEXT, limit))
+    if options.context_length <= limit:
         return ContextLength(options.context_length)
-    warning = f"context length {options.context_length}: the model was trained for {trained}, which is used"
-    return ContextLength(trained, (warning,))
+    warning = f"context length {options.context_length}: this model can be run with {limit}, which is used"
+    return ContextLength(limit, (warning,))
 
 
 def build(request: Request, model: TextModel, options: Options, context: ContextLength) -> Prompt:

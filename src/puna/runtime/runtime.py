@@ -182,7 +182,7 @@ class Runtime:
         self.close()
 
     def _context(self, model: TextModel, options: Options) -> prompts.ContextLength:
-        return prompts.context_length(options, model.config.context_length, self._context_length)
+        return prompts.context_length(options, model.config.context_limit, self._context_length)
 
     def _acquire(self, model: TextModel, context: int, keep_alive: float | None) -> Loaded:
         """Loaded with the default context even for a request that wants less: the next need not reload it."""

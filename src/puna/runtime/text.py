@@ -85,13 +85,10 @@ class TextModel:
 
 def _template(metadata: Mapping[str, Value], tokenizer: Tokenizer) -> tuple[ChatTemplate, str]:
     """The model's template and the source of its default one."""
-    tokens = {
-        "bos_token": _token(tokenizer, tokenizer.bos_id),
-        "eos_token": _token(tokenizer, tokenizer.eos_id),
-    }
-    template = ChatTemplate.from_metadata(metadata, **tokens)
+    bos, eos = _token(tokenizer, tokenizer.bos_id), _token(tokenizer, tokenizer.eos_id)
+    template = ChatTemplate.from_metadata(metadata, bos_token=bos, eos_token=eos)
     if template.is_default:
-        return ChatTemplate(PLAIN_TEMPLATE, **tokens), PLAIN_TEMPLATE
+        return ChatTemplate(PLAIN_TEMPLATE, bos_token=bos, eos_token=eos), PLAIN_TEMPLATE
     source = metadata.get("tokenizer.chat_template")
     return template, source if isinstance(source, str) else "(named templates)"
 
