@@ -29,6 +29,7 @@ def routes(service: Service) -> APIRouter:
 
     @router.post("/api/generate")
     async def generate(request: Request) -> Response:
+        """Complete a prompt; an empty one loads the model, with keep_alive 0 unloads it. NDJSON unless told not to."""
         body = await read(request, GenerateBody)
         body.required_model()
         asked, warnings = body.request()
@@ -38,6 +39,7 @@ def routes(service: Service) -> APIRouter:
 
     @router.post("/api/chat")
     async def chat(request: Request) -> Response:
+        """Answer a conversation; no messages: load or unload the model. NDJSON unless told not to."""
         body = await read(request, ChatBody)
         body.required_model()
         asked, warnings = body.request()

@@ -28,19 +28,23 @@ def routes(service: Service) -> APIRouter:
 
     @router.api_route("/", methods=["GET", "HEAD"])
     async def root() -> Response:
+        """`Ollama is running`: the heartbeat that clients look for."""
         return PlainTextResponse("Ollama is running")  # what its clients look for
 
     @router.api_route("/api/version", methods=["GET", "HEAD"])
     async def version() -> Response:
+        """The version."""
         return _json({"version": version_number()})
 
     @router.api_route("/api/tags", methods=["GET", "HEAD"])
     async def tags() -> Response:
+        """The models on this machine."""
         models = await service.call(service.runtime.store.list)
         return _json({"models": [_tag(model) for model in models]})
 
     @router.post("/api/show")
     async def show(request: Request) -> Response:
+        """What a model is: parameters, template, metadata, capabilities."""
         body = await read(request, ShowBody)
         reply = await service.call(_show, service, body)
         if request.headers.get("user-agent", "").startswith("GitHubCopilotChat/"):
@@ -49,6 +53,7 @@ def routes(service: Service) -> APIRouter:
 
     @router.api_route("/api/ps", methods=["GET", "HEAD"])
     async def ps() -> Response:
+        """The models that are loaded."""
         return _json({"models": [_loaded(status) for status in service.runtime.ps()]})
 
     return router

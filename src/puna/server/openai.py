@@ -31,15 +31,18 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("/v1/models")
     async def models() -> Response:
+        """The models on this machine."""
         found = await service.call(service.runtime.store.list)
         return _json({"object": "list", "data": [_model(model) for model in found]})
 
     @router.get("/v1/models/{name:path}")
     async def model(name: str) -> Response:
+        """One model."""
         return _json(_model(await service.call(service.runtime.store.resolve, name)))
 
     @router.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
+        """Answer a conversation; with `stream` as server-sent events that end in `[DONE]`."""
         body = await read(request, ChatBody)
         asked, warnings = body.requests()
         live = await service.start(asked)
