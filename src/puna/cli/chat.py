@@ -66,18 +66,18 @@ class Command:
 
 def _obey(session: Session, text: str) -> None:
     name, _, argument = text[1:].partition(" ")
-    command = next((command for command in COMMANDS if command.name == name.rstrip()), None)
+    name = "help" if name.strip() == "?" else name.strip()
+    command = next((command for command in COMMANDS if command.name == name), None)
     if command is None:
         raise InvalidRequest(f"there is no command /{name}; /? lists them (a message cannot begin with /)")
     command.act(session, argument.strip())
 
 
 def _help(_session: Session, _argument: str) -> None:
-    for command in COMMANDS:
-        typer.echo(f"  {f'/{command.name} {command.usage}':<32}{command.help}")
-    typer.echo('  """                             Begin and end a message of several lines')
-    typer.echo("  Ctrl-C                          Stop the answer")
-    typer.echo("  Ctrl-D, /bye                    Leave")
+    rows = [(f"/{command.name} {command.usage}", command.help) for command in COMMANDS]
+    rows += [('"""', "Begin and end a message of several lines"), ("Ctrl-C", "Stop the answer")]
+    rows += [("Ctrl-D, /bye", "Leave")]
+    typer.echo("\n".join(f"  {what:<40}{meaning}" for what, meaning in rows))
 
 
 def _system(session: Session, text: str) -> None:
@@ -181,5 +181,4 @@ COMMANDS = (
     Command("set", "parameter NAME VALUE", "Set a sampling parameter; also: system, verbose, quiet", _set),
     Command("show", "info|parameters|system|template", "Show the model or the settings", _show),
     Command("help", "", "This list; also /?", _help),
-    Command("?", "", "This list", _help),
 )

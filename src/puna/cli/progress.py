@@ -5,6 +5,7 @@ In a terminal a bar that disappears; else one line per stage, and only once the 
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from types import TracebackType
@@ -24,19 +25,20 @@ class Progress:
         self._title = title
         self._bar: RichProgress | None = None
         self._task = TaskID(0)
-        self._entered = 0.0
-        self._told: set[str] = set()
+        self._stage = ""
+        self._since = 0.0  # when the stage began
 
     def update(self, stage: str, done: int, total: int) -> None:
         """`done` of `total` units of `stage` are ready."""
         if self._bar is not None:
             self._bar.update(self._task, description=stage, completed=done, total=total)
-        elif stage not in self._told and time.monotonic() - self._entered > PATIENCE_SECONDS and done < total:
-            self._told.add(stage)
+        elif stage != self._stage:
+            self._stage, self._since = stage, time.monotonic()
+        elif time.monotonic() - self._since > PATIENCE_SECONDS and done < total:
+            self._since = math.inf  # told once
             typer.echo(f"({stage} ...)", err=True)
 
     def __enter__(self) -> Progress:
-        self._entered = time.monotonic()
         if sys.stderr.isatty():
             self._bar = RichProgress(
                 SpinnerColumn(),

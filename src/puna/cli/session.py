@@ -142,10 +142,11 @@ def _note(text: str) -> None:
 
 def timings(usage: Usage) -> str:
     """The lines of `--verbose`, as Ollama prints them. The prompt's rate counts only tokens that were computed."""
+    cached = f", {usage.cached_tokens} of them from the cache" if usage.cached_tokens else ""
     lines = [
         ("total duration", human_seconds(usage.total_seconds)),
         ("load duration", human_seconds(usage.load_seconds)),
-        ("prompt eval count", f"{usage.prompt_tokens} token(s), {usage.cached_tokens} from the cache"),
+        ("prompt eval count", f"{usage.prompt_tokens} token(s){cached}"),
         ("prompt eval duration", human_seconds(usage.prompt_seconds)),
         ("prompt eval rate", _rate(usage.prompt_tokens - usage.cached_tokens, usage.prompt_seconds)),
         ("eval count", f"{usage.completion_tokens} token(s)"),
