@@ -13,7 +13,6 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -110,10 +109,6 @@ def measure(engine: EngineUnderTest, tokens: NDArray[np.int64], generated: int) 
     return Rates(len(tokens) / (middle - start), generated / (end - middle))
 
 
-def _median(rounds: list[Rates], of: Callable[[Rates], float]) -> float:
-    return statistics.median(map(of, rounds))
-
-
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Puna beside llama.cpp on one GGUF file")
@@ -144,10 +139,9 @@ def report(rounds: dict[str, list[Rates]], *, as_json: bool) -> None:
     """Print medians and the ratio of each round's pair."""
     result: dict[str, dict[str, float]] = {}
     for what in ("prefill", "decode"):
-        by_engine = {name: _median(r, lambda rates: float(getattr(rates, what))) for name, r in rounds.items()}
-        pairs = zip(*rounds.values(), strict=True)
-        ratio = statistics.median(getattr(ours, what) / getattr(theirs, what) for ours, theirs in pairs)
-        result[what] = by_engine | {"ratio": ratio}
+        rates = {name: [float(getattr(r, what)) for r in of_engine] for name, of_engine in rounds.items()}
+        ratio = statistics.median(ours / theirs for ours, theirs in zip(*rates.values(), strict=True))
+        result[what] = {name: statistics.median(values) for name, values in rates.items()} | {"ratio": ratio}
     if as_json:
         print(json.dumps(result))
         return

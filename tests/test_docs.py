@@ -26,8 +26,6 @@ def test_every_run_time_dependency_earns_its_place() -> None:
 
 def test_no_file_is_longer_than_a_reader_bears() -> None:
     long = {
-        path.name: lines
-        for path in (ROOT / "src").rglob("*.py")
-        if (lines := len(path.read_text().splitlines())) > 500
+        path.name: lines for path in (ROOT / "src").rglob("*.py") if (lines := len(path.read_text().splitlines())) > 500
     }
     assert not long

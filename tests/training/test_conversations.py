@@ -19,7 +19,7 @@ def book() -> Book:
 
 def phrase_lists(book: Book, language: Language) -> list[tuple[str, Phrases]]:
     """Every list of whole phrases, with the name of what it means."""
-    intents = [*book.smalltalk, *book.offtopic, book.again]
+    intents = [*book.smalltalk, *book.offtopic]
     facts = [(fact.name, part[language]) for fact in facts_of(book) for part in (fact.wish, fact.ask, fact.noun)]
     return [(intent.name, intent.phrases[language]) for intent in intents] + facts
 

@@ -132,9 +132,9 @@ def load(
     """Load a model for `num_blocks` KV blocks of 32 positions (their memory is taken as they are used).
 
     context: positions that a sequence may have, by default as many as the blocks hold, within a sliding window.
-    More than the model was trained for is allowed, more than its window is not (see `ModelConfig.context_limit`). kv_type: 'f16' or
-    'f32'. Raises UnsupportedModel or InvalidGGUF when the file is not one we can run, ValueError for arguments that
-    make no sense.
+    More than the model was trained for is allowed, more than its window is not (see `ModelConfig.context_limit`).
+    kv_type: 'f16' or 'f32'. Raises UnsupportedModel or InvalidGGUF when the file is not one we can run, ValueError
+    for arguments that make no sense.
     """
     config = _config(file)
     record = ARCHITECTURES[config.architecture]
