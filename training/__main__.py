@@ -1,0 +1,69 @@
+"""`python -m training`: makes cria from a seed, from tokenizer to GGUF, and prints how well it answers."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from training.book import Book, load
+from training.evaluate import Item, answers, by_hand, held_out, table
+from training.export import export
+from training.tokenizer import train as train_tokenizer
+from training.train import Plan, train
+
+
+def main() -> None:
+    """Tokenizer, training, export, evaluation; `--evaluate` does the last alone, on a GGUF that exists."""
+    parser = argparse.ArgumentParser(prog="python -m training", description=main.__doc__)
+    parser.add_argument("--out", type=Path, default=Path("build/cria"), help="folder for the results")
+    parser.add_argument("--start", type=Path, help="folder of an earlier run to go on from")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tokens", type=float, default=Plan().tokens, help="tokens to train on")
+    parser.add_argument("--threads", type=int, default=Plan().threads)
+    parser.add_argument("--learning-rate", type=float, default=Plan().learning_rate)
+    parser.add_argument("--vocab-size", type=int, default=2048)
+    parser.add_argument(
+        "--questions", type=int, default=150, help="small-talk questions per language in the evaluation"
+    )
+    parser.add_argument("--evaluate", action="store_true", help="do not train")
+    args = parser.parse_args()
+
+    book, gguf = load(), args.out / "cria.gguf"
+    if not args.evaluate:
+        args.out.mkdir(parents=True, exist_ok=True)
+        tokenizer = _tokenizer(book, args)
+        tokenizer.save(str(args.out / "tokenizer.json"))
+        plan = Plan(tokens=args.tokens, seed=args.seed, threads=args.threads, learning_rate=args.learning_rate)
+        start = args.start / "cria.pt" if args.start else None
+        model = train(book, tokenizer, plan, args.out / "cria.pt", start, lambda line: print(line, flush=True))
+        export(model, tokenizer, gguf)
+    report(book, gguf, args.questions)
+
+
+def _tokenizer(book: Book, args: argparse.Namespace) -> Tokenizer:
+    if args.start:
+        return Tokenizer.from_file(str(args.start / "tokenizer.json"))
+    return train_tokenizer(book, args.vocab_size, seed=args.seed)
+
+
+def report(book: Book, gguf: Path, count: int) -> None:
+    """Print accuracy per task and language, then the mistakes."""
+    items = [*held_out(book, count), *by_hand()]
+    said = answers(gguf, items)
+    for task, cells in table(items, said).items():
+        shown = (f"{lang} {100 * right / total:.1f} % of {total}" for lang, (right, total) in cells.items())
+        print(f"{task}: {', '.join(shown)}")
+    wrong = [(item, answer) for item, answer in zip(items, said, strict=True) if not item.turn.right(answer)]
+    print(f"all: {100 - 100 * len(wrong) / len(items):.1f} % of {len(items)}")
+    for item, answer in wrong:
+        print(_mistake(item, answer))
+
+
+def _mistake(item: Item, answer: str) -> str:
+    return f"  {item.task} {item.language} | {item.turn.question} | {answer} | {item.turn.accepted[0]}"
+
+
+if __name__ == "__main__":
+    main()
