@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from puna import hardware, models
+from puna import hardware, models, tokenizer
 from puna.errors import InvalidGGUF, PunaError, UnsupportedModel
 from puna.gguf import GGMLType, open_model
 from puna.models import BLOCK_SIZE, Chunk, Model
@@ -117,7 +117,7 @@ prompt, table = json.loads(sys.argv[2]), range(8)
 model = models.load(open_model(Path(sys.argv[1])), threads=2, num_blocks=8, max_outputs=len(prompt))
 rows = model.forward([models.Chunk(prompt, 0, table, len(prompt))]).copy()
 tokens = [int(rows[-1].argmax())]
-while len(tokens) < 48:
+while len(tokens) < 48 and tokens[-1] not in json.loads(sys.argv[4]):
     at = len(prompt) + len(tokens) - 1
     tokens.append(int(model.forward([models.Chunk(tokens[-1:], at, table, 1)])[0].argmax()))
 np.save(sys.argv[3], rows)
@@ -126,18 +126,23 @@ print(json.dumps(tokens))
 
 
 def test_every_instruction_set_gives_the_same_greedy_answer_and_close_logits(cria: Path, tmp_path: Path) -> None:
-    prompt = [1, 271, 205, 1195, 7, 2, 205, 1, 270, 205]
+    with open_model(cria) as file:
+        tokens = tokenizer.load(file)
+    text = "<|im_start|>user\nhello, who are you?<|im_end|>\n<|im_start|>assistant\n"
+    prompt, ends = tokens.encode(text, parse_special=True), sorted(tokens.eog_ids)
     answers: list[list[int]] = []
     logits: list[Logits] = []
     for isa in hardware.supported_isas():
-        command = [sys.executable, "-c", _GREEDY, str(cria), json.dumps(prompt), str(tmp_path / "rows.npy")]
+        arguments = [str(cria), json.dumps(prompt), str(tmp_path / "rows.npy"), json.dumps(ends)]
+        command = [sys.executable, "-c", _GREEDY, *arguments]
         done = subprocess.run(command, env=os.environ | {"PUNA_ISA": isa}, capture_output=True, text=True, check=True)
         answers.append(json.loads(done.stdout))
         logits.append(np.load(tmp_path / "rows.npy").astype(np.float64))
     for isa, answer, rows in zip(hardware.supported_isas(), answers, logits, strict=True):
         assert answer == answers[0], isa
         cosine = (rows * logits[0]).sum() / np.linalg.norm(rows) / np.linalg.norm(logits[0])
-        assert cosine > 0.99999, isa
+        # Without fused multiply-adds a last bit differs, and may round an activation to the next of 255 integers.
+        assert cosine > 0.9999, isa
 
 
 def _remove(name: str) -> Callable[[Arrays], None]:

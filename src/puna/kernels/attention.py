@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from puna.kernels.kernel import Address, Float, Int, Live, helper, kernel
-from puna.kernels.tiling import ROWS_MANY
+from puna.kernels.kernel import Address, Float, Int, Live, by_tiles, helper, kernel
+from puna.kernels.tiling import ROWS, ROWS_MANY
 from puna.simd import (
     exp,
     f32_tile,
@@ -135,32 +135,40 @@ def store_kv_f32(
     _store_f32(thread, threads, k, v, pool, positions, tables, heads, key, value, k_stride, v_stride, rows)
 
 
-def _make_scores(load, size, count):
-    """Scores of `count` query rows against 16 keys."""
+def _make_scores(load, size):
+    """Scores of query rows against the 16 keys of half a block."""
 
-    @helper
-    def scores(q, keys, key, out, out_stride):
-        acc = f32_tile(count)
-        for d in range(key):
-            acc = fma_tile(acc, load(keys + d * 16 * size), q + d * 4, key * 4)
-        store_tile(acc, out, out_stride)
+    def make(count):
+        @helper
+        def scores(row, q, keys, key, out):
+            acc, at = f32_tile(count), q + row * key * 4
+            for d in range(key):
+                acc = fma_tile(acc, load(keys + d * 16 * size), at + d * 4, key * 4)
+            store_tile(acc, out + row * CHUNK * 4, CHUNK * 4)
 
-    return scores
+        return scores
+
+    return by_tiles(make, ROWS)
 
 
-def _make_weigh(load, size, count):
-    """Add to 16 columns of `count` output rows the values weighed by the rows' probabilities, block by block."""
+def _make_weigh(load, size):
+    """Add to 16 columns of output rows the values weighed by the rows' probabilities, block by block."""
 
-    @helper
-    def weigh(p, base, table, first, last, head_bytes, heads, value, column, out):
-        acc = load_tile(count, out + column * 4, value * 4)
-        for b in range(first, last):
-            at = base + get_i64(table + b * 8) * heads * head_bytes + column * size
-            for slot in range(BLOCK):
-                acc = fma_tile(acc, load(at + slot * value * size), p + ((b - first) * BLOCK + slot) * 4, CHUNK * 4)
-        store_tile(acc, out + column * 4, value * 4)
+    def make(count):
+        @helper
+        def weigh(row, p, base, table, first, last, head_bytes, heads, value, column, out):
+            at, weights = out + row * value * 4 + column * 4, p + row * CHUNK * 4
+            acc = load_tile(count, at, value * 4)
+            for b in range(first, last):
+                values = base + get_i64(table + b * 8) * heads * head_bytes + column * size
+                for slot in range(BLOCK):
+                    weight = weights + ((b - first) * BLOCK + slot) * 4
+                    acc = fma_tile(acc, load(values + slot * value * size), weight, CHUNK * 4)
+            store_tile(acc, at, value * 4)
 
-    return weigh
+        return weigh
+
+    return by_tiles(make, ROWS)
 
 
 @helper
@@ -191,40 +199,7 @@ def _soften(scores, maxima, sums, out, rows, keys, from_position, group, positio
 
 
 def _make_attention(load, size):
-    scores_many, scores_some = _make_scores(load, size, ROWS_MANY), _make_scores(load, size, 4)
-    scores_one = _make_scores(load, size, 1)
-    weigh_many, weigh_some = _make_weigh(load, size, ROWS_MANY), _make_weigh(load, size, 4)
-    weigh_one = _make_weigh(load, size, 1)
-
-    @helper
-    def all_scores(q, keys, key, rows, out):
-        r = 0
-        while r + ROWS_MANY <= rows:
-            scores_many(q + r * key * 4, keys, key, out + r * CHUNK * 4, CHUNK * 4)
-            r += ROWS_MANY
-        while r + 4 <= rows:
-            scores_some(q + r * key * 4, keys, key, out + r * CHUNK * 4, CHUNK * 4)
-            r += 4
-        while r < rows:
-            scores_one(q + r * key * 4, keys, key, out + r * CHUNK * 4, CHUNK * 4)
-            r += 1
-
-    @helper
-    def weigh_all(p, base, table, first, last, head_bytes, heads, value, rows, out):
-        for column in range(0, value, 16):
-            r = 0
-            while r + ROWS_MANY <= rows:
-                o, w = out + r * value * 4, p + r * CHUNK * 4
-                weigh_many(w, base, table, first, last, head_bytes, heads, value, column, o)
-                r += ROWS_MANY
-            while r + 4 <= rows:
-                o, w = out + r * value * 4, p + r * CHUNK * 4
-                weigh_some(w, base, table, first, last, head_bytes, heads, value, column, o)
-                r += 4
-            while r < rows:
-                o, w = out + r * value * 4, p + r * CHUNK * 4
-                weigh_one(w, base, table, first, last, head_bytes, heads, value, column, o)
-                r += 1
+    all_scores, weigh = _make_scores(load, size), _make_weigh(load, size)
 
     @helper
     def tile(q, pool, table, scratch, rows, group, position, head, heads, key, value):
@@ -246,9 +221,11 @@ def _make_attention(load, size):
                 keys = base + get_i64(table + b * 8) * heads * head_bytes
                 for half in range(2):
                     at = scores + ((b - first) * BLOCK + half * 16) * 4
-                    all_scores(q, keys + half * key * 16 * size, key, rows, at)
+                    all_scores(0, rows, q, keys + half * key * 16 * size, key, at)
             _soften(scores, maxima, sums, out, rows, (last - first) * BLOCK, start, group, position, value)
-            weigh_all(scores, base + BLOCK * key * size, table, first, last, head_bytes, heads, value, rows, out)
+            values = base + BLOCK * key * size
+            for column in range(0, value, 16):
+                weigh(0, rows, scores, values, table, first, last, head_bytes, heads, value, column, out)
         for r in range(rows):
             inverse = splat_f32(f32(1) / reduce_add(load_f32(sums + r * 64)))
             for d in range(0, value * 4, 64):

@@ -59,6 +59,29 @@ def kernel(function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
+def by_tiles(make: Callable[[int], Any], sizes: tuple[int, ...]) -> Any:
+    """A function of (start, rows, *arguments) that covers rows by tiles of these sizes, the largest first.
+
+    `make(count)` gives the tile: a helper of (start, *arguments) for `count` rows.
+    """
+    count, tile = sizes[0], make(sizes[0])
+    rest = by_tiles(make, sizes[1:]) if len(sizes) > 1 else _nothing
+
+    @helper
+    def cover(start, rows, *arguments):  # type: ignore[no-untyped-def]
+        while start + count <= rows:
+            tile(start, *arguments)
+            start += count
+        rest(start, rows, *arguments)
+
+    return cover
+
+
 def helper(function: Callable[..., Any]) -> Any:
     """A function that kernels call; it is compiled into each of them."""
     return njit(**_FLAGS)(function)
+
+
+@helper
+def _nothing(start, rows, *arguments):  # type: ignore[no-untyped-def]
+    """All rows are covered."""

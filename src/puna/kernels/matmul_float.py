@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from puna.kernels.kernel import Address, Int, Live, helper, kernel
-from puna.kernels.tiling import AHEAD, TOKENS_MANY, TOKENS_SOME
+from puna.kernels.kernel import Address, Int, Live, by_tiles, helper, kernel
+from puna.kernels.tiling import AHEAD, TOKENS
 from puna.simd import (
     add_tile,
     f32_tile,
@@ -28,46 +28,31 @@ from puna.simd import (
 ROWS = 16
 
 
-def _make_tile(load, size, count):
-    @helper
-    def tile(w, x, columns, x_stride, ahead):
-        acc = f32_tile(count)
-        for k in range(columns):
-            at = w + k * ROWS * size
-            if ahead:
-                prefetch(at + ahead)
-            acc = fma_tile(acc, load(at), x + k * 4, x_stride)
-        return acc
-
-    return tile
-
-
 def _make_matmul(load, size):
-    many, some = _make_tile(load, size, TOKENS_MANY), _make_tile(load, size, TOKENS_SOME)
-    one = _make_tile(load, size, 1)
+    """A function over all tokens and one thread's row groups."""
 
-    @helper
-    def finish(acc, y, y_stride, accumulate):
-        if accumulate:
-            acc = add_tile(acc, y, y_stride)
-        store_tile(acc, y, y_stride)
+    def make(count):
+        @helper
+        def product(token, w, x, y, columns, x_stride, y_stride, accumulate):
+            acc, source, out = f32_tile(count), x + token * x_stride, y + token * y_stride
+            for k in range(columns):
+                at = w + k * ROWS * size
+                if count == 1 and AHEAD:
+                    prefetch(at + AHEAD)
+                acc = fma_tile(acc, load(at), source + k * 4, x_stride)
+            if accumulate:
+                acc = add_tile(acc, out, y_stride)
+            store_tile(acc, out, y_stride)
+
+        return product
+
+    products = by_tiles(make, TOKENS)
 
     @helper
     def matmul(thread, threads, w, x, y, groups, columns, x_stride, y_stride, tokens, accumulate):
         for g in range(groups * thread // threads, groups * (thread + 1) // threads):
-            at, out, t = w + g * columns * ROWS * size, y + g * 64, 0
-            while t + TOKENS_MANY <= tokens:
-                acc = many(at, x + t * x_stride, columns, x_stride, 0)
-                finish(acc, out + t * y_stride, y_stride, accumulate)
-                t += TOKENS_MANY
-            while t + TOKENS_SOME <= tokens:
-                acc2 = some(at, x + t * x_stride, columns, x_stride, 0)
-                finish(acc2, out + t * y_stride, y_stride, accumulate)
-                t += TOKENS_SOME
-            while t < tokens:
-                acc1 = one(at, x + t * x_stride, columns, x_stride, AHEAD if t == 0 else 0)
-                finish(acc1, out + t * y_stride, y_stride, accumulate)
-                t += 1
+            at = w + g * columns * ROWS * size
+            products(0, tokens, at, x, y + g * 64, columns, x_stride, y_stride, accumulate)
 
     return matmul
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from puna.kernels.kernel import Address, Int, Live, helper, kernel
-from puna.kernels.tiling import AHEAD, TOKENS_MANY, TOKENS_SOME
+from puna.kernels.kernel import Address, Int, Live, by_tiles, helper, kernel
+from puna.kernels.tiling import AHEAD, TOKENS, TOKENS_MANY, TOKENS_SOME
 from puna.simd import (
     absolute,
     add_tile,
@@ -107,13 +107,11 @@ def quantize(thread: int, threads: int, x: Address, panels: Address, width: Int,
 
 def _make_q8_tile(count):
     @helper
-    def tile(w, panel, blocks, ahead):
+    def tile(w, panel, blocks):
         acc = f32_tile(count)
         for b in range(blocks):
             record, x = w + b * Q8_RECORD, panel + b * count * TOKEN_BLOCK
-            if ahead:
-                for line in range(0, Q8_RECORD, 64):
-                    prefetch(record + ahead + line)
+            _prefetch(record, Q8_RECORD, count)
             ints = i8_start_tile(count, x + count * 36)
             for k in range(8):
                 ints = dot_i8_tile(ints, load_i8(record + k * 64), x + k * count * 4)
@@ -125,13 +123,11 @@ def _make_q8_tile(count):
 
 def _make_q4_tile(count):
     @helper
-    def tile(w, panel, blocks, ahead):
+    def tile(w, panel, blocks):
         acc = f32_tile(count)
         for b in range(blocks):
             record, x = w + b * Q4_RECORD, panel + b * count * TOKEN_BLOCK
-            if ahead:
-                for line in range(0, Q4_RECORD, 64):
-                    prefetch(record + ahead + line)
+            _prefetch(record, Q4_RECORD, count)
             ints = u4_start_tile(count, x + count * 36)
             for k in range(4):
                 quants = load_i8(record + k * 64)
@@ -143,33 +139,36 @@ def _make_q4_tile(count):
     return tile
 
 
+@helper
+def _prefetch(record, size, count):
+    """Ask for what comes next, where it comes from memory: a single token's weights are read once."""
+    if count == 1 and AHEAD:
+        for line in range(0, size, 64):
+            prefetch(record + AHEAD + line)
+
+
 def _make_matmul(make_tile, record):
     """A function over all tokens and one thread's row groups, from a maker of tiles."""
-    many, some, one = make_tile(TOKENS_MANY), make_tile(TOKENS_SOME), make_tile(1)
 
-    @helper
-    def finish(acc, y, y_stride, accumulate):
-        if accumulate:
-            acc = add_tile(acc, y, y_stride)
-        store_tile(acc, y, y_stride)
+    def make(count):
+        tile = make_tile(count)
+
+        @helper
+        def product(token, w, panels, y, blocks, y_stride, accumulate):
+            out = y + token * y_stride
+            acc = tile(w, panels + token * blocks * TOKEN_BLOCK, blocks)
+            if accumulate:
+                acc = add_tile(acc, out, y_stride)
+            store_tile(acc, out, y_stride)
+
+        return product
+
+    products = by_tiles(make, TOKENS)
 
     @helper
     def matmul(thread, threads, w, panels, y, groups, blocks, y_stride, tokens, accumulate):
-        token_bytes = blocks * TOKEN_BLOCK
         for g in range(groups * thread // threads, groups * (thread + 1) // threads):
-            at, out, t = w + g * blocks * record, y + g * 64, 0
-            while t + TOKENS_MANY <= tokens:
-                acc = many(at, panels + t * token_bytes, blocks, 0)
-                finish(acc, out + t * y_stride, y_stride, accumulate)
-                t += TOKENS_MANY
-            while t + TOKENS_SOME <= tokens:
-                acc2 = some(at, panels + t * token_bytes, blocks, 0)
-                finish(acc2, out + t * y_stride, y_stride, accumulate)
-                t += TOKENS_SOME
-            while t < tokens:
-                acc1 = one(at, panels + t * token_bytes, blocks, AHEAD if t == 0 else 0)
-                finish(acc1, out + t * y_stride, y_stride, accumulate)
-                t += 1
+            products(0, tokens, w + g * blocks * record, panels, y + g * 64, blocks, y_stride, accumulate)
 
     return matmul
 

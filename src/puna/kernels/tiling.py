@@ -10,7 +10,11 @@ _WIDE = _TARGET.isa is hardware.ISA.AVX512VNNI
 
 TOKENS_MANY = 12 if _WIDE else 3
 TOKENS_SOME = 4 if _WIDE else 2
-ROWS_MANY = 16 if _WIDE else 4  # of attention: one float accumulator each
+TOKENS = (TOKENS_MANY, TOKENS_SOME, 1)
+
+# Query rows of attention, a float accumulator each; fewer than 4 would wait for each other's additions.
+ROWS = (16, 8, 4, 1) if _WIDE else (4, 2, 1)
+ROWS_MANY = ROWS[0]
 
 # Bytes to prefetch ahead where weights stream from memory once. Zen's own prefetchers do better undisturbed (Zen 4,
 # 2 threads, Q4_0: 65 GB/s without, 45 to 52 with); an Emerald Rapids did best with 1 KiB.
