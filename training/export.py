@@ -21,14 +21,20 @@ from training.tokenizer import SPECIAL
 
 MOSTLY_Q8_0 = 7  # llama.cpp's file type
 NORMAL, CONTROL, USER_DEFINED = 1, 3, 4  # GGUF's token types
+# Calls and results are written as Qwen's models write them, so that a conversation that holds some is read whole; the
+# list of tools is left out, since cria was not taught to call any.
 CHAT_TEMPLATE = """\
-{%- if tools %}{{ raise_exception('cria cannot call tools') }}{% endif -%}
 {%- for message in messages -%}
-{%- if message.role not in ['system', 'user', 'assistant'] -%}
-{{ raise_exception('cria knows the roles system, user and assistant, not ' + message.role) }}
+{%- set content = message.content or '' -%}
+{%- if content is not string %}{{ raise_exception('cria reads text only') }}{% endif -%}
+{%- if message.role not in ['system', 'user', 'assistant', 'tool'] -%}
+{{ raise_exception('cria knows the roles system, user, assistant and tool, not ' + message.role) }}
 {%- endif -%}
-{%- if message.content is not string %}{{ raise_exception('cria reads text only') }}{% endif -%}
-{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' -}}
+{{- '<|im_start|>' + message.role + '\\n' + content -}}
+{%- for call in message.tool_calls or [] -%}
+{{- '<tool_call>' + {'name': call.function.name, 'arguments': call.function.arguments} | tojson + '</tool_call>' -}}
+{%- endfor -%}
+{{- '<|im_end|>\\n' -}}
 {%- endfor -%}
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' -}}{% endif -%}
 """
