@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import llama_cpp
 import numpy as np
+from limits import LimitsProbe
 from numpy.typing import NDArray
 
 from puna import models
@@ -46,6 +47,7 @@ class Puna:
         blocks = models.blocks_for(context)
         self._model = models.load(open_model(path), threads=threads, num_blocks=blocks)
         self._table, self._length = list(range(blocks)), 0
+        self.weight_gigabytes = self._model.weight_bytes / 1e9
 
     def prefill(self, tokens: NDArray[np.int64]) -> None:
         """See EngineUnderTest."""
@@ -120,33 +122,37 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     a = parser.parse_args()
     context = a.prompt_tokens + a.gen_tokens + 32
-    engines: dict[str, EngineUnderTest] = {
-        "puna": Puna(a.file, a.threads, context),
-        "llama.cpp": LlamaCpp(a.file, a.threads, context),
-    }
+    puna, probe = Puna(a.file, a.threads, context), LimitsProbe(a.threads)
+    engines: dict[str, EngineUnderTest] = {"puna": puna, "llama.cpp": LlamaCpp(a.file, a.threads, context)}
     tokens = np.random.default_rng(0).integers(300, 30000, a.prompt_tokens)
     rounds: dict[str, list[Rates]] = {name: [] for name in engines}
+    read: list[float] = []
     for i in range(a.rounds + 1):
         for name, engine in engines.items():
             rates = measure(engine, tokens, a.gen_tokens)
             if i:  # the first round warms up
                 rounds[name].append(rates)
             time.sleep(PAUSE)
-    report(rounds, as_json=a.json)
+        read.append(statistics.median(probe.read() for _ in range(3)))
+    report(rounds, statistics.median(read[1:]), puna.weight_gigabytes, as_json=a.json)
 
 
-def report(rounds: dict[str, list[Rates]], *, as_json: bool) -> None:
-    """Print medians and the ratio of each round's pair."""
+def report(rounds: dict[str, list[Rates]], read: float, weights: float, *, as_json: bool) -> None:
+    """Print medians, the ratio of each round's pair, and what memory allows."""
     result: dict[str, dict[str, float]] = {}
     for what in ("prefill", "decode"):
         rates = {name: [float(getattr(r, what)) for r in of_engine] for name, of_engine in rounds.items()}
         ratio = statistics.median(ours / theirs for ours, theirs in zip(*rates.values(), strict=True))
         result[what] = {name: statistics.median(values) for name, values in rates.items()} | {"ratio": ratio}
+    streamed = weights * result["decode"]["puna"]
+    result["memory"] = {"read_gigabytes_per_second": read, "decode_share": streamed / read}
     if as_json:
         print(json.dumps(result))
         return
-    for what, row in result.items():
-        print(f"{what:8} puna {row['puna']:7.1f} tok/s   llama.cpp {row['llama.cpp']:7.1f}   {row['ratio']:.2f}x")
+    for what in ("prefill", "decode"):
+        puna, other, ratio = result[what].values()
+        print(f"{what:8} puna {puna:7.1f} tok/s   llama.cpp {other:7.1f}   {ratio:.2f}x")
+    print(f"decoding streams {streamed:.1f} GB/s of weights; plain reading reaches {read:.1f} ({streamed / read:.0%})")
 
 
 if __name__ == "__main__":
