@@ -23,6 +23,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=float, default=Plan().tokens, help="tokens to train on")
     parser.add_argument("--threads", type=int, default=Plan().threads)
     parser.add_argument("--learning-rate", type=float, default=Plan().learning_rate)
+    parser.add_argument("--decay", type=float, default=Plan().decay, help="share of steps with a falling rate")
     parser.add_argument("--vocab-size", type=int, default=2048)
     parser.add_argument(
         "--questions", type=int, default=150, help="small-talk questions per language in the evaluation"
@@ -35,7 +36,9 @@ def main() -> None:
         args.out.mkdir(parents=True, exist_ok=True)
         tokenizer = _tokenizer(book, args)
         tokenizer.save(str(args.out / "tokenizer.json"))
-        plan = Plan(tokens=args.tokens, seed=args.seed, threads=args.threads, learning_rate=args.learning_rate)
+        plan = Plan(
+            tokens=args.tokens, seed=args.seed, threads=args.threads, learning_rate=args.learning_rate, decay=args.decay
+        )
         start = args.start / "cria.pt" if args.start else None
         model = train(book, tokenizer, plan, args.out / "cria.pt", start, lambda line: print(line, flush=True))
         export(model, tokenizer, gguf)

@@ -21,7 +21,13 @@ from training.noise import untidy
 Tier = Literal["frame", "wording", "both"]
 TIERS: tuple[Tier, ...] = ("frame", "wording", "both")  # what of "frame + wording" is held out
 LONG_CONVERSATION = 60  # turns
-MAIN_GROUPS = ("greeting", "identity", "size", "languages")  # asked twice as often as other small talk
+MAIN_GROUPS = (
+    "greeting",
+    "identity",
+    "limits",
+    "size",
+    "languages",
+)  # asked three times as often as other small talk, greetings six times
 
 SYLLABLE_STARTS = (
     "b", "c", "d", "f", "g", "h", "j", "k", "l", "m", "n", "p", "r", "s", "t", "v", "w", "z",
@@ -128,7 +134,9 @@ def plural(word: str) -> str:
 
 def small_talk(rng: Random, book: Book, language: Language, held: bool) -> Turn:
     """A greeting, a question about cria, and the like."""
-    weights = [2 if intent.group in MAIN_GROUPS else 1 for intent in book.smalltalk]
+    weights = [
+        6 if intent.group == "greeting" else 3 if intent.group in MAIN_GROUPS else 1 for intent in book.smalltalk
+    ]
     return said(rng, book, rng.choices(book.smalltalk, weights)[0], language, held)
 
 
@@ -241,10 +249,10 @@ def wish_off_topic(rng: Random, book: Book, language: Language, held: bool) -> T
 
 Maker = Callable[[Random, Book, Language, bool], Turn]
 TASKS: dict[Maker, float] = {
-    small_talk: 0.40,
-    fact: 0.33,
-    missing: 0.07,
-    unknown_name: 0.03,
+    small_talk: 0.43,
+    fact: 0.32,
+    missing: 0.06,
+    unknown_name: 0.02,
     off_topic: 0.12,
     wish_off_topic: 0.05,
 }

@@ -28,6 +28,7 @@ SAFE_TO_SLIP = frozenset((
     "what", "how", "which", "can", "could", "would", "should", "you", "your", "the", "does", "this", "that", "please",
     "tell", "about", "want", "with", "command", "there", "for",
 ))  # fmt: skip
+MAY_BE_LEFT_OUT = frozenset(("the", "a", "an", "my", "do", "does", "of"))  # as in "how start server"
 _ASKS = re.compile(
     r"^(what|who|which|how|where|when|why|can|could|may|do|does|did|is|are|will|would|should|shall|am|have|has|was"
     r"|were|whose)\b",
@@ -68,11 +69,13 @@ def _english(rng: Random, text: str, exact: bool) -> str:
 
 
 def _replace(rng: Random, text: str, exact: bool) -> str:
-    """Contractions, chat spelling, and one slip of the hand on a word that can be missed."""
+    """Contractions, telegraph style, chat spelling, and one slip of the hand on a word that can be missed."""
     for long, short in SHORTER.items():
         if long in text and rng.random() < 0.25:
             text = text.replace(long, rng.choice(short), 1)
     words = text.split(" ")
+    if not exact and len(words) > 3 and rng.random() < 0.12:
+        words = [word for word in words if word not in MAY_BE_LEFT_OUT or rng.random() < 0.4]
     if rng.random() < 0.05:
         words = [CHAT_SPELLING.get(word, word) for word in words]
     if not exact and rng.random() < 0.1:

@@ -43,7 +43,7 @@ class Plan:
     learning_rate: float = 3e-3
     weight_decay: float = 0.05
     warm_up: int = 60  # steps
-    decay: float = 0.4  # share of the steps over which the rate falls to nothing
+    decay: float = 0.6  # share of the steps over which the rate falls to nothing
     report_every: int = 200  # steps
 
 
