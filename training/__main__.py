@@ -25,9 +25,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=Plan().learning_rate)
     parser.add_argument("--decay", type=float, default=Plan().decay, help="share of steps with a falling rate")
     parser.add_argument("--vocab-size", type=int, default=2048)
-    parser.add_argument(
-        "--questions", type=int, default=150, help="small-talk questions per language in the evaluation"
-    )
+    parser.add_argument("--questions", type=int, default=10, help="questions per intent and language in the evaluation")
     parser.add_argument("--evaluate", action="store_true", help="do not train")
     args = parser.parse_args()
 

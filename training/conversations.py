@@ -21,13 +21,8 @@ from training.noise import untidy
 Tier = Literal["frame", "wording", "both"]
 TIERS: tuple[Tier, ...] = ("frame", "wording", "both")  # what of "frame + wording" is held out
 LONG_CONVERSATION = 60  # turns
-MAIN_GROUPS = (
-    "greeting",
-    "identity",
-    "limits",
-    "size",
-    "languages",
-)  # asked three times as often as other small talk, greetings six times
+# How often a group of small talk is chosen, against 1 for the others.
+WEIGHTS = {"greeting": 6, "identity": 3, "limits": 3, "size": 3, "languages": 3}
 
 SYLLABLE_STARTS = (
     "b", "c", "d", "f", "g", "h", "j", "k", "l", "m", "n", "p", "r", "s", "t", "v", "w", "z",
@@ -134,9 +129,7 @@ def plural(word: str) -> str:
 
 def small_talk(rng: Random, book: Book, language: Language, held: bool) -> Turn:
     """A greeting, a question about cria, and the like."""
-    weights = [
-        6 if intent.group == "greeting" else 3 if intent.group in MAIN_GROUPS else 1 for intent in book.smalltalk
-    ]
+    weights = [WEIGHTS.get(intent.group, 1) for intent in book.smalltalk]
     return said(rng, book, rng.choices(book.smalltalk, weights)[0], language, held)
 
 

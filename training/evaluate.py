@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -12,7 +13,7 @@ import torch
 from tokenizers import Tokenizer
 
 import puna
-from training.book import LANGUAGES, Book, Language
+from training.book import LANGUAGES, Book, Intent, Language
 from training.conversations import (
     Conversation,
     Maker,
@@ -21,7 +22,7 @@ from training.conversations import (
     hand_questions,
     missing,
     off_topic,
-    small_talk,
+    said,
     system_prompt,
     turn,
     unknown_name,
@@ -32,8 +33,9 @@ from training.tokenizer import IGNORED, encode
 
 ANSWER_LIMIT = 80  # tokens
 CONTEXT = 2048
+# Questions of each task for ten of each intent of small talk.
 SUITE: tuple[tuple[Maker, int], ...] = (
-    (small_talk, 6), (fact, 6), (missing, 2), (unknown_name, 1), (off_topic, 2), (wish_off_topic, 1),
+    (fact, 150), (missing, 50), (unknown_name, 20), (off_topic, 50), (wish_off_topic, 30),
 )  # fmt: skip
 
 
@@ -56,16 +58,22 @@ class Item:
 
 
 def held_out(book: Book, count: int, seed: int = 777) -> Iterator[Item]:
-    """Questions in held-out phrasing: `count` of small talk per language, of the other tasks in proportion."""
+    """Questions in held-out phrasing: `count` per language and intent of small talk, others in proportion."""
     rng = Random(f"held out {seed}")
-    most = max(weight for _, weight in SUITE)
+    makers: list[tuple[Maker, int]] = [(partial(said_by, intent), count) for intent in book.smalltalk]
+    makers += [(maker, count * share // 10) for maker, share in SUITE]
     for language in LANGUAGES:
-        for maker, weight in SUITE:
-            for _ in range(count * weight // most):
+        for maker, number in makers:
+            for _ in range(number):
                 made = turn(rng, book, language, True, maker)
                 yield Item(made.task, language, Conversation(None, (made,)))
-        for _ in range(count // 3):
+        for _ in range(5 * count):
             yield Item("in a chat", language, _chat(rng, book, language))
+
+
+def said_by(intent: Intent, rng: Random, book: Book, language: Language, held: bool) -> Turn:
+    """A turn of one intent of small talk."""
+    return said(rng, book, intent, language, held)
 
 
 def _chat(rng: Random, book: Book, language: Language) -> Conversation:
@@ -87,7 +95,7 @@ class Quiz:
     Greedy decoding gives the reference answer exactly when each of its tokens is the likeliest after those before it.
     """
 
-    def __init__(self, book: Book, tokenizer: Tokenizer, count: int = 40) -> None:
+    def __init__(self, book: Book, tokenizer: Tokenizer, count: int = 2) -> None:
         self.items: list[tuple[str, list[int], list[int]]] = []
         for item in held_out(book, count, seed=99):
             ids, labels = encode(tokenizer, item.talk)
