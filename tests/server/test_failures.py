@@ -65,7 +65,7 @@ def test_the_generation_above_would_not_have_ended_by_itself(http: httpx.Client)
     reply = http.post("/api/chat", json={**CHAT, "stream": False}).json()
     assert reply["done_reason"] == "length"
     assert reply["prompt_eval_count"] + reply["eval_count"] == reply["context"]["limit"]
-    assert reply["total_duration"] > 1e9
+    assert reply["total_duration"] > 0.5e9, "sooner than the half second in which it must have been cancelled"
 
 
 def test_a_killed_runner_ends_an_ollama_stream_with_an_error_line(http: httpx.Client) -> None:
