@@ -1,4 +1,4 @@
-"""What this machine is: its processor's features, cores and memory, and the instruction set our kernels take.
+"""What this machine is: its processor's features and cores, and the instruction set our kernels take.
 
 Knows nothing of kernels or models. Everything is read from the operating system or from LLVM's view of the
 host; nothing is measured here.
@@ -93,10 +93,3 @@ def threads() -> int:
     if not value.isdigit() or not 1 <= int(value) <= 1024:
         raise KernelError(f"PUNA_THREADS={value!r} is not a number from 1 to 1024")
     return int(value)
-
-
-def available_memory() -> int:
-    """Bytes of memory that can be had without swapping."""
-    import psutil
-
-    return int(psutil.virtual_memory().available)

@@ -315,10 +315,8 @@ get_i64 = _getter("get_i64", types.int64, I64)
 get_i32 = _getter("get_i32", types.int32, I32)
 get_i16 = _getter("get_i16", types.int16, I16)
 get_f32 = _getter("get_f32", types.float32, F32)
-set_i64 = _setter("set_i64", types.int64, I64)
 set_i32 = _setter("set_i32", types.int32, I32)
 set_i16 = _setter("set_i16", types.int16, I16)
-set_i8 = _setter("set_i8", types.int8, I8)
 set_f32 = _setter("set_f32", types.float32, F32)
 
 
