@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, slots=True)
 class LlamaConfig:
-    """Shapes; every width is a multiple of 32, as Q8_0 wants."""
+    """Shapes; every width is a multiple of 256, so that every GGUF type can hold it."""
 
     vocab_size: int = 2048
-    embedding_length: int = 192
-    block_count: int = 6
-    head_count: int = 6
+    embedding_length: int = 256
+    block_count: int = 4
+    head_count: int = 8
     feed_forward_length: int = 512
     rope_freq_base: float = 10_000.0
     rms_epsilon: float = 1e-5
