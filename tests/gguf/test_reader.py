@@ -71,7 +71,7 @@ def test_arrays_outlive_close(tmp_path: Path) -> None:
 
 def test_close_unmaps_the_file(tmp_path: Path) -> None:
     file = opened(tmp_path, files.valid())
-    mapping = file._maps[0]
+    mapping = file._files[0].map
     file.close()
     assert mapping.closed
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def test_a_copy_of_a_file_is_the_same_file(tmp_path: Path) -> None:
             kind = file.value_types[key]
             writer.add(key, value, None if kind is ValueType.ARRAY else kind)
         for tensor in file.tensors.values():
-            writer.add_tensor(tensor.name, tensor.shape, tensor.type, tensor.load)
+            writer.add_tensor(tensor.name, tensor.shape, tensor.type, partial(tensor.read, 0, tensor.rows))
         writer.write(tmp_path / "copy.gguf")
     assert (tmp_path / "copy.gguf").read_bytes() == (tmp_path / "model.gguf").read_bytes()
 

@@ -77,15 +77,20 @@ def panels(q: Quantized, many: int, some: int) -> Bytes:
     """What `quantize` writes: tokens in panels of `many`, then `some`, then 1.
 
     A panel of T tokens holds for each block of 32 columns 8 x T words of 4 int8, T float32 scales, and T int32 that
-    are -8 times the token's sum.
+    are -8 times the token's sum; then for each block T float32 of scale times sum, -32 times the sums of the first
+    and of the other 16 columns (2 x T int32), scale times these sums (2 x T float32).
     """
     tokens, pieces, first = len(q.quants), [], 0
     while first < tokens:
         width = next(size for size in (many, some, 1) if first + size <= tokens)
+        rows = slice(first, first + width)
         for block in range(q.scales.shape[1]):
-            rows = slice(first, first + width)
             words = q.quants[rows, block * BLOCK : (block + 1) * BLOCK].reshape(width, 8, 4)
             pieces += [words.transpose(1, 0, 2), q.scales[rows, block], -8 * q.sums[rows, block]]
+        for block in range(q.scales.shape[1]):
+            scale, sums = q.scales[rows, block], q.sums[rows, block]
+            halves = q.quants[rows, block * BLOCK : (block + 1) * BLOCK].reshape(width, 2, 16).sum(2, dtype=np.int32).T
+            pieces += [scale * sums.astype(np.float32), -32 * halves, scale * halves.astype(np.float32)]
         first += width
     return np.concatenate([np.frombuffer(np.ascontiguousarray(piece).tobytes(), np.uint8) for piece in pieces])
 
@@ -99,28 +104,18 @@ def matmul(w: Floats, x: Floats) -> Bounded:
     return Bounded(wide(x) @ wide(w).T, magnitude * 2 * w.shape[1] * U)
 
 
-def matmul_quantized(w: NDArray[np.integer[Any]], scales: Floats, x: Quantized) -> Bounded:
-    """The sum over blocks of (exact integer dot product) * scale of the weights * scale of the activations."""
-    rows, tokens = len(w), len(x.quants)
-    w_blocks = w.astype(np.int64).reshape(rows, -1, BLOCK)
-    x_blocks = x.quants.astype(np.int64).reshape(tokens, -1, BLOCK)
-    terms = np.einsum("rbk,tbk->trb", w_blocks, x_blocks) * (wide(scales)[None] * wide(x.scales)[:, None])
-    return Bounded(terms.sum(2), np.abs(terms).sum(2) * (2 * scales.shape[1] + 1) * U)
+def matmul_quantized(w: Floats, x: Quantized) -> Bounded:
+    """x W^T for the numbers that quantised weights and activations stand for.
 
-
-def q8_0(quants: NDArray[np.int8], scales: NDArray[np.float16]) -> Bytes:
-    """GGUF's Q8_0 rows: for each 32 columns a float16 scale, then 32 int8."""
-    rows = len(quants)
-    parts = scales.view(np.uint8).reshape(rows, -1, 2), quants.view(np.uint8).reshape(rows, -1, 32)
-    return np.concatenate(parts, 2)
-
-
-def q4_0(quants: NDArray[np.integer[Any]], scales: NDArray[np.float16]) -> Bytes:
-    """GGUF's Q4_0 rows: for each 32 columns a float16 scale, then 16 bytes: column j below, column j + 16 above."""
-    rows = len(quants)
-    nibbles = (quants + 8).astype(np.uint8).reshape(rows, -1, 2, 16)
-    parts = scales.view(np.uint8).reshape(rows, -1, 2), nibbles[:, :, 0] | nibbles[:, :, 1] << 4
-    return np.concatenate(parts, 2)
+    A block adds at most 4 products of an exact sum, each rounded 3 times, to the chain; dequantised weights are
+    rounded too. Where a minimum is taken off, the parts may be larger than the weights, but not than twice the
+    largest of a block that has both ends of its range; 4 times, to be safe.
+    """
+    values = x.quants.astype(np.float64).reshape(len(x.quants), -1, BLOCK) * wide(x.scales)[:, :, None]
+    largest = np.abs(wide(w)).reshape(len(w), -1, BLOCK).max(2)
+    magnitude = np.abs(values).sum(2) @ largest.T
+    product = values.reshape(len(values), -1) @ wide(w).T
+    return Bounded(product, magnitude * 4 * (4 * x.scales.shape[1] + 8) * U)
 
 
 def _groups(rows: NDArray[Any], order: NDArray[np.int32]) -> NDArray[Any]:
@@ -129,15 +124,6 @@ def _groups(rows: NDArray[Any], order: NDArray[np.int32]) -> NDArray[Any]:
     padding = np.zeros((-len(chosen) % ROWS, *chosen.shape[1:]), chosen.dtype)
     grouped: NDArray[Any] = np.concatenate([chosen, padding]).reshape(-1, ROWS, *chosen.shape[1:])
     return grouped
-
-
-def pack_quantized(blocks: Bytes, order: NDArray[np.int32]) -> Bytes:
-    """Rows of GGUF blocks to records: the 16 rows' 4-byte words side by side, then their scales."""
-    grouped = _groups(blocks, order).transpose(0, 2, 1, 3)  # (groups, blocks, 16, bytes)
-    words = grouped[..., 2:].reshape(*grouped.shape[:3], -1, 4).transpose(0, 1, 3, 2, 4)
-    records = words.reshape(*grouped.shape[:2], -1), grouped[..., :2].reshape(*grouped.shape[:2], -1)
-    packed: Bytes = np.concatenate(records, 2).reshape(-1)
-    return packed
 
 
 def pack_plain(rows: NDArray[Any], order: NDArray[np.int32]) -> NDArray[Any]:
@@ -160,39 +146,77 @@ def rope(x: Floats, cos_sin: Floats, rotated: int) -> Bounded:
     return Bounded(value, error)
 
 
-def store_kv(pool: Floats, block_table: NDArray[np.int64], position: int, k: Floats, v: Floats) -> None:
-    """One token's k (heads, key) and v (heads, value) into a pool of (blocks, heads, 32 (key + value)).
+class KVBlocks:
+    """A pool of one layer, as `puna.kernels.attention_blocks` lays it out: numpy views of its parts."""
 
-    A block holds keys as [2][key][16 positions], then values as [32 positions][value].
-    """
-    key, value = k.shape[1], v.shape[1]
-    block, slot = block_table[position // BLOCK], position % BLOCK
-    for head in range(len(k)):
-        kv = pool[block, head]
-        kv[: BLOCK * key].reshape(2, key, 16)[slot // 16, :, slot % 16] = to_pool(k[head], pool.dtype)
-        kv[BLOCK * key :].reshape(BLOCK, value)[slot] = to_pool(v[head], pool.dtype)
+    def __init__(self, kv_type: str, blocks: int, heads: int, key: int, value: int) -> None:
+        self.kv_type, self.heads, self.key, self.value = kv_type, heads, key, value
+        self.dtype = np.dtype({"f16": "f2", "f32": "f4", "q8_0": "i1"}[kv_type])
+        size = self._bytes(key) + self._bytes(value)
+        self.data = np.zeros((blocks, heads, size), np.uint8)
+
+    def _bytes(self, width: int) -> int:
+        return BLOCK * width // 32 * 36 if self.kv_type == "q8_0" else BLOCK * width * self.dtype.itemsize
+
+    def store(self, block_table: NDArray[np.int64], position: int, k: Floats, v: Floats) -> None:
+        """One token's k (heads, key) and v (heads, value)."""
+        block, slot = block_table[position // BLOCK], position % BLOCK
+        for head in range(self.heads):
+            kv = self.data[block, head]
+            keys, values = kv[: self._bytes(self.key)], kv[self._bytes(self.key) :]
+            if self.kv_type == "q8_0":
+                self._store_q8_0(keys, values, slot, k[head], v[head])
+            else:
+                keys.view(self.dtype).reshape(2, self.key, 16)[slot // 16, :, slot % 16] = self._rounded(k[head])
+                values.view(self.dtype).reshape(BLOCK, self.value)[slot] = self._rounded(v[head])
+
+    def _store_q8_0(self, keys: Bytes, values: Bytes, slot: int, k: Floats, v: Floats) -> None:
+        group = keys.reshape(2, self.key // 32, 576)[slot // 16]
+        scales, ints = q8_0(k)
+        group[:, :64].view(np.float32)[:, slot % 16] = scales
+        group[:, 64:].view(np.int8).reshape(-1, 32, 16)[:, :, slot % 16] = ints
+        row = values.reshape(BLOCK, self.value // 32, 36)[slot]
+        scales, ints = q8_0(v)
+        row[:, :4] = scales[:, None].view(np.uint8)
+        row[:, 4:] = ints.view(np.uint8)
+
+    def _rounded(self, x: Floats) -> Floats:
+        return x if self.kv_type == "f32" else np.clip(x, -65504, 65504).astype(np.float16)
+
+    def held(self, x: Floats) -> Floats:
+        """What the cache makes of numbers."""
+        if self.kv_type != "q8_0":
+            return self._rounded(x)
+        rows = [q8_0(row) for row in x.reshape(-1, x.shape[-1])]
+        return np.array([(scales[:, None] * ints).reshape(-1) for scales, ints in rows], np.float32).reshape(x.shape)
 
 
-def to_pool(x: Floats, dtype: Any) -> Floats:
-    """Rounded to the cache's type; float16 is held within its finite range."""
-    return x if dtype == np.float32 else np.clip(x, -65504, 65504).astype(np.float16)
+def q8_0(x: Floats) -> tuple[Floats, NDArray[np.int8]]:
+    """Scales and integers (n / 32, 32) of float32."""
+    groups = x.astype(np.float32).reshape(-1, 32)
+    largest = np.abs(groups).max(1)
+    inverse = np.float32(127) / np.where(largest > 1e-30, largest, np.float32(np.inf))
+    return largest / np.float32(127), np.rint(groups * inverse[:, None]).astype(np.int8)
 
 
-def attention(q: Floats, k: Floats, v: Floats, scale: float) -> Bounded:
+def attention(q: Floats, k: Floats, v: Floats, scale: float, *, window: int = 0, softcap: float = 0.0) -> Bounded:
     """softmax(q k scale) v of one token: q (q_heads, key) over its k (positions, heads, key) and v likewise.
 
-    Query head h reads KV head h // (q_heads / heads).
+    Query head h reads KV head h // (q_heads / heads); only the last `window` positions count, unless it is 0.
     """
     group = q.shape[0] // k.shape[1]
-    keys, values = wide(k).repeat(group, 1), wide(v).repeat(group, 1)
-    n, key = keys.shape[0], keys.shape[2]
+    n, key = k.shape[0], k.shape[2]
+    seen = slice(-window, None) if window else slice(None)
+    keys, values = wide(k[seen]).repeat(group, 1), wide(v[seen]).repeat(group, 1)
     scores = np.einsum("hd,nhd->hn", wide(q), keys) * scale
+    magnitude = np.einsum("hd,nhd->hn", np.abs(wide(q)), np.abs(keys)).max(1) * scale
+    if softcap:
+        scores = softcap * np.tanh(scores / softcap)
     weights = np.exp(scores - scores.max(1, keepdims=True))
     p = weights / weights.sum(1, keepdims=True)
     # A score is a chain of `key` multiply-adds on a scaled q; its error, and that of the shift by the maximum, go
-    # into the exponent. Rescaling costs an exp and a product for each chunk; sums cost a rounding a position.
-    magnitude = np.einsum("hd,nhd->hn", np.abs(wide(q)), np.abs(keys)).max(1) * scale
-    exponent = 2 * (2 * key + 3) * U * magnitude + 4 * U * np.abs(scores).max(1)
+    # into the exponent. Merging costs an exp and a product for each chunk; sums cost a rounding a position.
+    exponent = 2 * (2 * key + 6) * U * magnitude + 8 * U * np.abs(scores).max(1) + 40 * U * softcap
     chunks = n // CHUNK + 1
-    relative = 2 * np.expm1(exponent) + 2 * EXP + (chunks * 8 + 2 * n + 40) * U
+    relative = 2 * np.expm1(exponent) + 2 * EXP + (chunks * 12 + 2 * n + 40) * U
     return Bounded(np.einsum("hn,nhd->hd", p, values), np.einsum("hn,nhd->hd", p, np.abs(values)) * relative[:, None])

@@ -1,4 +1,4 @@
-"""The cache of compiled kernels: its key, its faults, and what the object file may need.
+"""The cache of compiled kernels: its key, its groups, its faults, and what the object files may need.
 
 Tests that compile do it with a copy of the package that holds only the elementwise kernels, which takes seconds.
 """
@@ -19,7 +19,7 @@ import pytest
 import puna
 from puna import hardware, kernels, paths
 from puna.errors import KernelError
-from puna.kernels.library import cache_key
+from puna.kernels.cache import UNUSED_SECONDS, cache_key
 from tests.kernels.elf import undefined_symbols
 
 # What LLVM may call of its own accord, and the loader finds in any C library.
@@ -37,21 +37,47 @@ print("compiled" if steps else "cached")
 """
 
 
-def folder() -> Path:
-    """The cache folder of this machine's kernels."""
-    kernels.load()
-    return paths.cache_dir() / "kernels" / cache_key(hardware.target(hardware.isa()))
+# A group that only some models need.
+EXTRA = '''
+"""Another group."""
+from __future__ import annotations
+from puna.kernels.kernel import Address, kernel_of
+import numpy as np
+from puna.simd import set_i32
+
+@kernel_of("extra")
+def write_seven(thread: int, threads: int, out: Address) -> None:
+    set_i32(out, np.int32(7))
+'''
+
+LOAD_EXTRA = LOAD.replace("steps.append((what, done, total))", "steps.append((what, done, total)), ['extra']")
+
+RUN_EXTRA = """
+import numpy as np
+from puna import kernels
+library = kernels.load()
+tape, team, out = kernels.Tape(library), kernels.Team(library, 1), np.zeros(1, np.int32)
+tape.record("write_seven", {"out": out})
+team.run(tape)
+print(out[0])
+"""
+
+
+def folder(group: str = "core") -> Path:
+    """The cache folder of a group of this machine's kernels."""
+    return paths.cache_dir() / "kernels" / cache_key(hardware.target(hardware.isa())) / group
 
 
 @pytest.fixture(scope="module")
 def small_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a copy of puna whose only kernels are the elementwise ones."""
+    """A folder with a copy of puna whose only kernels are the elementwise ones, and one in a group of its own."""
     root = tmp_path_factory.mktemp("small")
     package = root / "puna"
     shutil.copytree(Path(puna.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__", "data"))
-    for pattern in ("attention*.py", "matmul*.py"):
+    for pattern in ("attention*.py", "matmul*.py", "packing.py", "activations.py"):
         for source in (package / "kernels").glob(pattern):
             source.unlink()
+    (package / "kernels" / "extra.py").write_text(EXTRA)
     return root
 
 
@@ -82,8 +108,9 @@ def small_cache(small_package: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def only_folder(cache: Path) -> Path:
-    """The cache's one finished folder; nothing unfinished is left beside it."""
-    (found,) = (cache / "kernels").iterdir()
+    """The cache's one finished group; nothing unfinished is left beside it."""
+    (key,) = (cache / "kernels").iterdir()
+    (found,) = key.iterdir()
     return found
 
 
@@ -97,6 +124,36 @@ def test_a_second_load_compiles_nothing_and_does_not_import_numba(small_package:
     assert finish(start(LOAD, small_package, small_cache)) == "cached"
     assert time.monotonic() - began < 20
     assert [path.stat().st_mtime_ns for path in only_folder(small_cache).iterdir()] == before
+
+
+def test_a_group_is_compiled_when_a_model_asks_for_it_and_then_found(
+    small_package: Path, small_cache: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(small_cache, tmp_path / "cache")
+    assert finish(start(LOAD_EXTRA, small_package, tmp_path / "cache")) == "compiled"
+    assert finish(start(LOAD_EXTRA, small_package, tmp_path / "cache")) == "cached"
+    (key,) = (tmp_path / "cache" / "kernels").iterdir()
+    assert {path.name for path in key.iterdir()} == {"core", "extra"}
+
+
+def test_a_kernel_of_a_group_that_nobody_asked_for_is_compiled_on_first_use(
+    small_package: Path, small_cache: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(small_cache, tmp_path / "cache")
+    assert finish(start(RUN_EXTRA, small_package, tmp_path / "cache")) == "7"
+
+
+def test_folders_that_nothing_has_used_for_long_are_removed_and_no_others(
+    small_package: Path, small_cache: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(small_cache, tmp_path / "cache")
+    (used,) = (tmp_path / "cache" / "kernels").iterdir()
+    for name, age in (("old", UNUSED_SECONDS + 60), ("recent", UNUSED_SECONDS - 3600), (used.name, 2 * UNUSED_SECONDS)):
+        (tmp_path / "cache" / "kernels" / name / "core").mkdir(parents=True, exist_ok=True)
+        os.utime(tmp_path / "cache" / "kernels" / name, (time.time() - age,) * 2)
+    assert finish(start(LOAD_EXTRA, small_package, tmp_path / "cache")) == "compiled"
+    assert {path.name for path in (tmp_path / "cache" / "kernels").iterdir()} == {"recent", used.name}
+    assert used.stat().st_mtime > time.time() - 3600, "a folder that is used must stay young"
 
 
 def truncate(found: Path) -> None:
@@ -168,12 +225,13 @@ def test_a_kernel_that_does_not_compile_is_an_error_with_the_reason(small_packag
         source.write("\n\n@kernel\ndef broken(thread: int, threads: int, x: Address) -> None:\n    undefined_name(x)\n")
     code = "from puna import kernels, errors\ntry: kernels.load()\nexcept errors.KernelError as error: print(error)"
     assert "undefined_name" in finish(start(code, tmp_path / "broken", tmp_path / "cache"))
-    assert not list((tmp_path / "cache" / "kernels").iterdir()), "an unfinished folder is left"
+    (key,) = (tmp_path / "cache" / "kernels").iterdir()
+    assert not list(key.iterdir()), "an unfinished folder is left"
 
 
 KEY = """
 from puna import hardware
-from puna.kernels.library import cache_key
+from puna.kernels.cache import cache_key
 print(cache_key(hardware.target(hardware.isa())))
 """
 
@@ -209,17 +267,21 @@ def test_an_unknown_instruction_set_is_an_error_that_names_the_known_ones(
         kernels.load()
 
 
-def test_every_kernel_of_the_manifest_has_an_address_of_its_own(library: kernels.KernelLibrary) -> None:
-    names = json.loads((folder() / "manifest.json").read_text())["kernels"]
+def test_every_kernel_has_an_address_of_its_own(library: kernels.KernelLibrary) -> None:
+    names = library.names()
     assert len({library.address(name) for name in names}) == len(names) >= 15
 
 
-def test_no_kernel_calls_back_into_python_or_into_a_library() -> None:
-    try:
-        undefined = undefined_symbols((folder() / "kernels.o").read_bytes())
-    except ValueError:
-        pytest.skip("object files of this system are not ELF")
-    assert undefined <= ALLOWED
+def test_no_kernel_calls_back_into_python_or_into_a_library(library: kernels.KernelLibrary) -> None:
+    groups = json.loads((folder() / "manifest.json").read_text())["groups"]
+    for name in library.names():
+        library.address(name)
+    for group in set(groups.values()):
+        try:
+            undefined = undefined_symbols((folder(group) / "kernels.o").read_bytes())
+        except ValueError:
+            pytest.skip("object files of this system are not ELF")
+        assert undefined <= ALLOWED, group
 
 
 def test_undefined_symbols_are_found_where_there_are_some() -> None:

@@ -35,9 +35,9 @@ class Kind:
 
 
 KINDS = [
-    Kind("matmul_f32", "pack_32bit", np.float32),
-    Kind("matmul_f16", "pack_16bit", np.float16),
-    Kind("matmul_bf16", "pack_16bit", np.uint16),
+    Kind("matmul_f32", "pack_f32", np.float32),
+    Kind("matmul_f16", "pack_f16", np.float16),
+    Kind("matmul_bf16", "pack_bf16", np.uint16),
 ]
 kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.matmul)
 
@@ -116,7 +116,7 @@ def test_packing_interleaves_reordered_rows_of_an_unaligned_tensor(
     groups = -(-rows // 16)
     target = np.full(groups * 16 * columns + 1, 77, dtype)
     run.run(
-        f"pack_{bits}bit", threads, source=misaligned(source), order=order.astype(np.int32), target=target, rows=rows,
+        f"pack_f{bits}", threads, source=misaligned(source), order=order.astype(np.int32), target=target, rows=rows,
         groups=groups, columns=columns,
     )  # fmt: skip
     assert np.array_equal(target[:-1], naive.pack_plain(source, order.astype(np.int32)))

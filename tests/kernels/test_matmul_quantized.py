@@ -1,4 +1,4 @@
-"""Matrices in Q8_0 and Q4_0, their packing, and the quantisation of activations."""
+"""Matrices of every quantised type, their packing, and the quantisation of activations."""
 
 from __future__ import annotations
 
@@ -7,8 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from puna.gguf import GGMLType
 from tests.kernels import naive
-from tests.kernels.quantized import KINDS, Kind, expected_panels, multiply, quantize
+from tests.kernels.quantized import (
+    KINDS,
+    TOKEN_BLOCK,
+    columns,
+    expected,
+    expected_panels,
+    multiply,
+    multiply_packed,
+    packed,
+    quantize,
+    random_blocks,
+)
 from tests.kernels.running import EXAMPLES, THREADS, Kernels, live, misaligned, normal, same_bits
 
 kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
@@ -38,68 +50,54 @@ def test_quantize_of_a_block_of_zeros_is_zeros_and_not_nan(run: Kernels) -> None
     assert not quantize(run, x, 2).any()
 
 
+def test_vanishing_activations_count_as_zero_and_never_overflow(run: Kernels) -> None:
+    """127 / max|x| is infinite below 4e-37: quants would be garbage with a garbage sum."""
+    x, panels = np.full((1, 32), 1e-37, np.float32), np.ones((1, TOKEN_BLOCK), np.uint8)
+    run.run("quantize", x=x, panels=panels, width=32, rows=live(1))
+    assert not panels.any()
+
+
 @kinds
-@EXAMPLES
-@given(
-    threads=st.sampled_from(THREADS), rows=st.integers(1, 70), blocks=st.integers(1, 6), tokens=st.integers(1, 30),
-    seed=st.integers(0, 2**32),
-)  # fmt: skip
-def test_matmul_is_the_definition(
-    run: Kernels, kind: Kind, threads: int, rows: int, blocks: int, tokens: int, seed: int
-) -> None:
-    (quants, scales), x = kind.random(seed, rows, blocks), normal(seed + 1, tokens, blocks * 32)
-    y = multiply(run, kind, kind.blocks(quants, scales), x, threads=threads)
-    naive.matmul_quantized(quants, scales, naive.quantize(x)).check(y[:, :rows])
+@pytest.mark.parametrize(("rows", "blocks", "tokens"), [(1, 1, 1), (16, 2, 5), (37, 3, 12), (70, 2, 30)])
+def test_matmul_is_the_definition(run: Kernels, kind: GGMLType, rows: int, blocks: int, tokens: int) -> None:
+    width = blocks * columns(kind)
+    raw, x = random_blocks(kind, rows, rows, width), normal(tokens, tokens, width)
+    y = multiply(run, kind, raw, x, threads=tokens % 3 + 1)
+    expected(kind, raw, x).check(y[:, :rows])
     assert (y[:, rows:] == 0).all(), "rows of padding must give zero"
 
 
 @kinds
-@pytest.mark.parametrize("tokens", [1, 4, 13])
-@pytest.mark.parametrize("sign", [1, -1])
-def test_the_largest_products_do_not_saturate(run: Kernels, kind: Kind, tokens: int, sign: int) -> None:
-    # Every product has the same sign and the largest magnitude: 16-bit partial sums would overflow here first.
-    for quant in (kind.least, kind.most):
-        blocks = kind.blocks(np.full((16, 64), quant), np.ones((16, 2), np.float16))
-        y = multiply(run, kind, blocks, np.full((tokens, 64), sign * 127, np.float32))
-        assert (y == 64 * quant * sign * 127).all()
+@pytest.mark.parametrize("fill", [0x00, 0xFF, 0x80, 0x7F])
+def test_the_largest_products_do_not_saturate(run: Kernels, kind: GGMLType, fill: int) -> None:
+    # Every product has the same sign and nearly the largest magnitude: 16-bit partial sums would overflow here first.
+    raw = random_blocks(kind, 1, 16, columns(kind), fill)
+    for tokens, sign in ((1, 1), (4, -1), (13, 1), (13, -1)):
+        x = np.full((tokens, columns(kind)), sign * 127, np.float32)
+        expected(kind, raw, x).check(multiply(run, kind, raw, x))
 
 
 @kinds
-def test_a_token_is_the_same_bits_in_any_batch_and_on_any_team(run: Kernels, kind: Kind) -> None:
-    blocks, x = kind.blocks(*kind.random(1, 52, 9)), normal(2, 30, 9 * 32)
-    alone = np.concatenate([multiply(run, kind, blocks, x[t : t + 1]) for t in range(30)])
-    for tokens in range(1, 31):
-        got = multiply(run, kind, blocks, x[:tokens], threads=tokens % 3 + 1)
+def test_a_token_is_the_same_bits_in_any_batch_and_on_any_team(run: Kernels, kind: GGMLType) -> None:
+    width = 2 * columns(kind)
+    raw, x = random_blocks(kind, 1, 52, width), normal(2, 30, width)
+    w = packed(run, kind, raw)
+    alone = np.concatenate([multiply_packed(run, kind, raw, w, x[t : t + 1]) for t in range(30)])
+    for tokens in (2, 3, 4, 5, 8, 11, 12, 13, 16, 17, 24, 29, 30):
+        got = multiply_packed(run, kind, raw, w, x[:tokens], threads=tokens % 3 + 1)
         assert same_bits(got, alone[:tokens]), f"{tokens} tokens differ from each alone"
 
 
 @kinds
-@pytest.mark.parametrize("tokens", [1, 5, 19])
-def test_accumulate_adds_the_product_with_one_rounding(run: Kernels, kind: Kind, tokens: int) -> None:
-    blocks, x, y = kind.blocks(*kind.random(1, 33, 3)), normal(2, tokens, 96), normal(3, tokens, 48)
-    assert same_bits(multiply(run, kind, blocks, x, y), multiply(run, kind, blocks, x) + y)
+def test_accumulate_adds_the_product_with_one_rounding(run: Kernels, kind: GGMLType) -> None:
+    raw = random_blocks(kind, 1, 33, columns(kind))
+    for tokens in (1, 5, 19):
+        x, y = normal(2, tokens, columns(kind)), normal(3, tokens, 48)
+        assert same_bits(multiply(run, kind, raw, x, y), multiply(run, kind, raw, x) + y)
 
 
 @kinds
-@EXAMPLES
-@given(threads=st.sampled_from(THREADS), rows=st.integers(1, 50), blocks=st.integers(1, 5), seed=st.integers(0, 2**32))
-def test_packing_interleaves_reordered_rows_of_an_unaligned_tensor(
-    run: Kernels, kind: Kind, threads: int, rows: int, blocks: int, seed: int
-) -> None:
-    source = kind.blocks(*kind.random(seed, rows, blocks))
-    order = np.random.default_rng(seed).permutation(rows).astype(np.int32)
-    expected = naive.pack_quantized(source, order)
-    target = np.full(len(expected) + 64, 77, np.uint8)
-    run.run(
-        f"pack_{kind.name}", threads, source=misaligned(source), order=order, target=target, rows=rows,
-        groups=-(-rows // 16), blocks=blocks,
-    )  # fmt: skip
-    assert np.array_equal(target[:-64], expected)
-    assert (target[-64:] == 77).all()
-
-
-def test_vanishing_activations_count_as_zero_and_never_overflow(run: Kernels) -> None:
-    """127 / max|x| is infinite below 4e-37: quants would be garbage with a garbage sum."""
-    x, panels = np.full((1, 32), 1e-37, np.float32), np.ones((1, 40), np.uint8)
-    run.run("quantize", x=x, panels=panels, width=32, rows=live(1))
-    assert not panels.any()
+def test_packing_takes_rows_in_their_order_from_an_unaligned_tensor(run: Kernels, kind: GGMLType) -> None:
+    raw = random_blocks(kind, 1, 40, 2 * columns(kind))
+    order = np.random.default_rng(2).permutation(40).astype(np.int32)
+    assert np.array_equal(packed(run, kind, misaligned(raw), order, threads=3), packed(run, kind, raw[order]))

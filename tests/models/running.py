@@ -11,10 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from puna import models
-from puna.gguf import GGMLType, GGUFWriter, ModelFile, dequantize, open_model, quantize
+from puna.gguf import GGMLType, GGUFWriter, ModelFile, dequantize, open_model
 from puna.models import Chunk, Model
+from tests.models.weight_types import fitting, stored
 
 Logits = NDArray[np.float32]
+
+VOCAB = 2048  # cria's, and the random llama's
 
 
 @contextmanager
@@ -50,7 +53,50 @@ def write_gguf(
         writer.add(key, value)
     for name, array in arrays.items():
         own = source.tensors[name].type if name in source.tensors else GGMLType.F32
-        stored = (kind or own) if array.ndim == 2 else GGMLType.F32
-        writer.add_tensor(name, array.shape, stored, quantize(array, stored))
+        chosen = fitting(own if kind is None else kind, array.shape[1]) if array.ndim == 2 else GGMLType.F32
+        writer.add_tensor(name, array.shape, chosen, stored(array, chosen))
+    writer.write(path)
+    return path
+
+
+def placeholder_vocabulary() -> dict[str, Any]:
+    """Tokens of whole letters: of one that is part of a character llama.cpp's server keeps the log-probability back."""
+    tokens = [f"t{token}" for token in range(VOCAB)]
+    return {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "qwen2",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": np.ones(VOCAB, np.int32),
+        "tokenizer.ggml.merges": ["t 0"],
+        "tokenizer.ggml.eos_token_id": 2,
+    }
+
+
+def write_random_llama(path: Path, kind: GGMLType, *, hidden: int = 256, feed: int = 512) -> Path:
+    """Grouped queries, untied, another rope base than the usual; rows that every type can hold."""
+    layers, head = 2, 64
+    heads, kv_heads = hidden // head, hidden // head // 2
+    writer = GGUFWriter("llama")
+    sizes = {"context_length": 512, "embedding_length": hidden, "feed_forward_length": feed, "block_count": layers}
+    sizes |= {"attention.head_count": heads, "attention.head_count_kv": kv_heads, "rope.dimension_count": head}
+    for key, value in sizes.items():
+        writer.add(f"llama.{key}", value)
+    writer.add("llama.attention.layer_norm_rms_epsilon", 1e-5)
+    writer.add("llama.rope.freq_base", 50000.0)
+    for key, entry in placeholder_vocabulary().items():
+        writer.add(key, entry)
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("token_embd.weight", "output.weight"), (VOCAB, hidden))
+    shapes["output_norm.weight"] = (hidden,)
+    for layer in range(layers):
+        parts = {"attn_q": (heads * head, hidden), "attn_k": (kv_heads * head, hidden)}
+        parts |= {"attn_v": (kv_heads * head, hidden), "attn_output": (hidden, heads * head)}
+        parts |= {"ffn_gate": (feed, hidden), "ffn_up": (feed, hidden), "ffn_down": (hidden, feed)}
+        shapes |= {f"blk.{layer}.{part}.weight": shape for part, shape in parts.items()}
+        shapes |= {f"blk.{layer}.{part}_norm.weight": (hidden,) for part in ("attn", "ffn")}
+    random = np.random.default_rng(11)
+    for name, shape in shapes.items():
+        array = random.standard_normal(shape, np.float32) / np.sqrt(shape[-1]) if len(shape) == 2 else np.ones(shape)
+        chosen = kind if len(shape) == 2 else GGMLType.F32
+        writer.add_tensor(name, shape, chosen, stored(array.astype(np.float32), chosen))
     writer.write(path)
     return path

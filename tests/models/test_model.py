@@ -25,7 +25,8 @@ from puna.errors import InvalidGGUF, PunaError, UnsupportedModel
 from puna.gguf import GGMLType, open_model
 from puna.models import BLOCK_SIZE, Chunk, Model
 from tests.models import tiny
-from tests.models.running import Logits, loaded, write_gguf
+from tests.models.running import Logits, loaded, write_gguf, write_random_llama
+from tests.models.weight_types import FLOATS, QUANTIZED
 
 LENGTH = 300  # of the prompt: past the 256 positions of one chunk of scores
 BLOCKS = models.blocks_for(LENGTH)
@@ -41,7 +42,7 @@ def cria() -> Iterator[Path]:
 
 
 class Teams:
-    """One model under teams of 1, 2 and 3 threads, a prompt, and its logits from a fresh model in one step."""
+    """One model under teams of 1 to 4 threads, a prompt, and its logits from a fresh model in one step."""
 
     def __init__(self, path: Path, stack: ExitStack, kv_type: str) -> None:
         options: dict[str, Any] = {"tokens": POOL * BLOCK_SIZE, "kv_type": kv_type, "max_outputs": LENGTH}
@@ -49,31 +50,29 @@ class Teams:
             self.vocab_size = fresh.vocab_size
             self.prompt = self.tokens(LENGTH, seed=1)
             self.expected = fresh.forward([Chunk(self.prompt, 0, range(BLOCKS), LENGTH)]).copy()
-        self.models = [stack.enter_context(loaded(path, threads=count, **options)) for count in (1, 2, 3)]
+        self.models = [stack.enter_context(loaded(path, threads=count, **options)) for count in (1, 2, 3, 4)]
 
     def tokens(self, count: int, *, seed: int) -> list[int]:
         return [int(token) for token in np.random.default_rng(seed).integers(0, self.vocab_size, count)]
 
 
-@pytest.fixture(scope="module", params=["cria", "F32", "F16", "BF16", "Q8_0", "Q4_0"])
+@pytest.fixture(scope="module", params=["cria", *(kind.name for kind in FLOATS + QUANTIZED), "IQ3_S"])
 def teams(request: pytest.FixtureRequest, cria: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Teams]:
-    """cria as it is, and a llama with grouped queries in each type."""
+    """cria as it is, and a llama with grouped queries in every type (and one that is widened)."""
     path, kv_type = cria, "f16"
     if request.param != "cria":
-        folder = tmp_path_factory.mktemp("model")
-        with open_model(tiny.write_folder(folder, "llama")) as file:
-            path = write_gguf(folder / "model.gguf", file, GGMLType[request.param])
-        kv_type = "f32" if request.param in ("F32", "Q4_0") else "f16"
+        path = write_random_llama(tmp_path_factory.mktemp("model") / "model.gguf", GGMLType[request.param])
+        kv_type = {"F32": "f32", "Q4_0": "f32", "Q8_0": "q8_0", "Q4_K": "q8_0"}.get(request.param, "f16")
     with ExitStack() as stack:
         yield Teams(path, stack, kv_type)
 
 
 @given(data=st.data())
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_bit_depends_on_chunks_companions_threads_blocks_or_what_was_in_them(
     teams: Teams, data: st.DataObject
 ) -> None:
-    model = teams.models[data.draw(st.integers(0, 2), label="team")]
+    model = teams.models[data.draw(st.integers(0, 3), label="team")]
     random = np.random.default_rng(data.draw(st.integers(0, 2**32), label="seed"))
     cuts = data.draw(st.lists(st.integers(1, LENGTH - 1), max_size=8, unique=True).map(sorted), label="cuts")
     companions = data.draw(st.integers(0, 3), label="companions")
@@ -101,8 +100,8 @@ def _companion(teams: Teams, random: np.random.Generator, blocks: Sequence[int],
 def test_tokens_decoded_one_by_one_give_the_logits_of_the_whole_prompt(teams: Teams) -> None:
     table = list(reversed(range(BLOCKS)))
     for model in teams.models:
-        model.forward([Chunk(teams.prompt[:200], 0, table, 0)])
-        for at in range(200, LENGTH):
+        model.forward([Chunk(teams.prompt[:250], 0, table, 0)])
+        for at in range(250, 270):
             row = model.forward([Chunk([teams.prompt[at]], at, table, 1)])
             np.testing.assert_array_equal(row[0], teams.expected[at])
 
@@ -200,7 +199,7 @@ def test_a_file_that_cannot_be_run_is_refused_with_its_reason_and_leaves_no_thre
 
 @pytest.mark.parametrize(
     "options",
-    [{"threads": 0}, {"num_blocks": 0}, {"max_outputs": 0}, {"kv_type": "q8_0"}, {"context": 0}, {"context": 65}],
+    [{"threads": 0}, {"num_blocks": 0}, {"max_outputs": 0}, {"kv_type": "q4_0"}, {"context": 0}, {"context": 65}],
     ids=str,
 )
 def test_load_refuses_arguments_that_make_no_sense(options: dict[str, Any], cria: Path) -> None:
@@ -254,6 +253,58 @@ def test_a_step_without_outputs_gives_no_rows(small: Model) -> None:
 
 def test_the_last_position_loaded_can_be_used(small: Model) -> None:
     assert np.isfinite(small.forward([Chunk([5] * 100, 0, TABLE, 1)])).all()
+
+
+@pytest.mark.parametrize("kv_type", ["f16", "q8_0", "f32"])
+def test_kv_blocks_can_be_read_out_and_written_back_elsewhere(cria: Path, kv_type: str) -> None:
+    tokens = [int(token) for token in np.random.default_rng(3).integers(0, 2048, 70)]
+    last, moved = [Chunk(tokens[-1:], 69, TABLE, 1)], [Chunk(tokens[-1:], 69, [3, 1, 0], 1)]
+    with loaded(cria, tokens=128, kv_type=kv_type) as model:
+        expected = model.forward([Chunk(tokens, 0, TABLE, 1)]).copy()
+        blocks = [model.read_kv_block(index) for index in range(3)]
+        assert all(block.nbytes == model.kv_block_bytes for block in blocks)
+        with pytest.raises(ValueError, match=f"are not a KV block of this model, which has {model.kv_block_bytes}"):
+            model.write_kv_block(0, blocks[0][1:])
+        model.forward([Chunk(tokens[::-1], 0, TABLE, 0)])
+        assert not np.array_equal(model.forward(last), expected)
+        for index, block in zip([3, 1, 0], blocks, strict=True):
+            model.write_kv_block(index, block.tobytes())
+        np.testing.assert_array_equal(model.forward(moved), expected)
+
+
+def test_a_q8_0_cache_stays_close_to_f16(cria: Path) -> None:
+    tokens = [int(token) for token in np.random.default_rng(4).integers(0, 2048, 300)]
+    found = {}
+    for kv_type in ("f16", "q8_0"):
+        with loaded(cria, tokens=320, kv_type=kv_type, max_outputs=300) as model:
+            found[kv_type] = model.forward([Chunk(tokens, 0, range(10), 300)]).astype(np.float64)
+    a, b = found["f16"], found["q8_0"]
+    cosines = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    assert 0.999 < cosines.min() < 1 - 1e-9  # and the option does something
+    shift = np.log(np.exp(a - a.max(1, keepdims=True)).sum(1)) + a.max(1)
+    other = np.log(np.exp(b - b.max(1, keepdims=True)).sum(1)) + b.max(1)
+    divergence = (np.exp(a - shift[:, None]) * (a - shift[:, None] - b + other[:, None])).sum(1)
+    assert divergence.mean() < 1e-3
+
+
+def test_a_q8_0_cache_refuses_heads_that_its_scales_do_not_divide(tmp_path: Path) -> None:
+    path = tiny.write_folder(tmp_path, "llama_tied")  # heads of 16
+    with open_model(path) as file, pytest.raises(UnsupportedModel, match=r"multiples of 32, not 16 .*: use f16"):
+        models.load(file, threads=1, num_blocks=1, kv_type="q8_0")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_kv_blocks_take_memory_only_when_they_are_used(cria: Path) -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    with loaded(cria, tokens=64) as model:
+        model.forward([Chunk([5] * 64, 0, range(2), 1)])
+        before = resident()
+    many = (4 << 30) // model.kv_block_bytes
+    with loaded(cria, tokens=many * BLOCK_SIZE) as model:
+        model.forward([Chunk([5] * 64, 0, range(many - 2, many), 1)])
+        assert resident() - before < 64 << 20  # of the 4 GiB that the blocks would take
 
 
 def test_a_sequence_of_nan_leaves_nothing_in_its_blocks_that_could_reach_another(tmp_path: Path) -> None:

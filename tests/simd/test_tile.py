@@ -9,19 +9,26 @@ import pytest
 from numpy.typing import NDArray
 
 from puna.simd import (
+    add_bytes,
+    add_narrow,
     add_tile,
+    close_bytes,
+    close_narrow,
     dot_i8_tile,
     dot_u4_tile,
     f32_tile,
     fma_column,
     fma_tile,
     high_nibbles,
-    i8_start_tile,
     load_f32,
     load_i8,
     load_tile,
     low_nibbles,
+    open_bytes,
+    open_narrow,
     scale_tile,
+    signed_offset,
+    start_tile,
     store_f32,
     store_tile,
     tile_lane_vector,
@@ -32,10 +39,12 @@ from tests.simd.lanes import compiled
 
 Int8s = NDArray[np.int8]
 
+_signed_start = start_tile(signed_offset(), 8)
+
 
 @compiled
 def _dot_i8(weights: int, words: int, sums: int, out: int) -> None:
-    tile = dot_i8_tile(i8_start_tile(2, sums), load_i8(weights), words)
+    tile = dot_i8_tile(_signed_start(2, sums), load_i8(weights), words)
     store_f32(out, to_f32(tile_lane_vector(tile, 0)))
     store_f32(out + 64, to_f32(tile_lane_vector(tile, 1)))
 
@@ -103,7 +112,7 @@ def test_float_tiles_take_each_vector_at_its_stride() -> None:
 
 @compiled
 def _scale(weights: int, words: int, sums: int, scale: int, scales: int, out: int) -> None:
-    ints = dot_i8_tile(i8_start_tile(2, sums), load_i8(weights), words)
+    ints = dot_i8_tile(_signed_start(2, sums), load_i8(weights), words)
     store_tile(scale_tile(load_tile(2, out, 64), ints, load_f32(scale), scales), out, 64)
 
 
@@ -114,3 +123,44 @@ def test_scale_tile_adds_the_integers_times_both_scales() -> None:
     sums, out = -8 * x.sum(1, dtype=np.int32), np.full((2, 16), 3, np.float32)
     _scale(*(array.ctypes.data for array in (weights, x, sums, scale, scales, out)))
     assert np.array_equal(out, 3 + (x.astype(int) @ weights.T.astype(int)) * scale * scales[:, None])
+
+
+@compiled
+def _sum_narrow(weights: int, words: int, sums: int, out: int, pairs: int) -> None:
+    ints = u4_start_tile(3, sums)
+    added = open_narrow(ints)
+    for k in range(pairs):
+        at, x = weights + k * 128, words + k * 24
+        added = add_narrow(added, load_i8(at), x, load_i8(at + 64), x + 12)
+    done = close_narrow(ints, added)
+    store_tile(scale_tile(f32_tile(3), done, load_f32(out), out), out + 64, 64)
+
+
+@compiled
+def _sum_bytes(weights: int, words: int, sums: int, out: int, pairs: int) -> None:
+    ints = _signed_start(3, sums)
+    added = open_bytes(ints)
+    for k in range(pairs):
+        at, x = weights + k * 128, words + k * 24
+        added = add_bytes(added, load_i8(at), x, load_i8(at + 64), x + 12)
+    done = close_bytes(ints, added)
+    store_tile(scale_tile(f32_tile(3), done, load_f32(out), out), out + 64, 64)
+
+
+@pytest.mark.parametrize(("add_up", "least", "most", "pairs", "offset"), [
+    (_sum_narrow, 0, 15, 4, 8), (_sum_narrow, 0, 31, 2, 8), (_sum_narrow, 0, 63, 1, 8), (_sum_bytes, -128, 127, 4, 0),
+])  # fmt: skip
+@pytest.mark.parametrize("fill", [None, 127, -127])
+def test_sums_of_as_many_words_as_are_allowed_are_exact(
+    add_up: Any, least: int, most: int, pairs: int, offset: int, fill: int | None
+) -> None:
+    # Three tokens: a neighbouring pair and one alone, which some machines add up in another way.
+    random = np.random.default_rng(6)
+    weights = random.integers(least, most + 1, (2 * pairs, 16, 4))
+    x = random.integers(-127, 128, (2 * pairs, 3, 4))
+    if fill is not None:
+        weights[...], x[...] = (most if fill > 0 else least if least else most), fill
+    sums, out = -8 * x.sum((0, 2), dtype=np.int32), np.ones((4, 16), np.float32)
+    arrays = weights.astype(np.int8), x.astype(np.int8), sums, out
+    add_up(*(array.ctypes.data for array in arrays), pairs)
+    assert np.array_equal(out[1:], np.einsum("krc,ktc->tr", weights - offset, x))

@@ -56,15 +56,6 @@ class ModelConfig:
     file_type: str
     parameter_count: int
 
-    @property
-    def context_limit(self) -> int:
-        """The longest sequence that full attention computes as the model is meant.
-
-        What it was trained for; where attention has a sliding window no more than that, since beyond it full
-        attention would be another model's.
-        """
-        return min(self.context_length, self.sliding_window or self.context_length)
-
     @classmethod
     def from_model(cls, file: ModelFile) -> Self:
         """Read and check; InvalidGGUF names the key, UnsupportedModel is for values that vary by layer."""

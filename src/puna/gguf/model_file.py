@@ -24,22 +24,26 @@ Value: TypeAlias = bool | int | float | str | NDArray[Any] | Sequence[str] | Seq
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One tensor: its name, its shape in numpy order (rows, columns), and its bytes when asked for."""
+    """One tensor: its name, its shape in numpy order (rows, columns), and its bytes when asked for.
+
+    `read(first, last)` gives the raw bytes of rows `first` to `last - 1`, flat, read-only, and read anew at each
+    call. It raises InvalidGGUF when the file was changed since it was opened.
+    """
 
     name: str
     shape: tuple[int, ...]
     type: GGMLType
-    load: Callable[[], NDArray[np.uint8]] = field(repr=False, compare=False)
+    read: Callable[[int, int], NDArray[np.uint8]] = field(repr=False, compare=False)
+
+    @property
+    def rows(self) -> int:
+        """Rows of `shape[-1]` numbers; a vector is one row."""
+        return prod(self.shape[:-1])
 
     @property
     def data(self) -> NDArray[np.uint8]:
-        """The raw bytes, flat and read-only.
-
-        Usually a view of the mapped file, which costs nothing; where a Hugging Face folder stores something
-        else (q and k in another order, f16 norms) a fresh copy at each call, so ask once. A GGUF's are
-        aligned as the file says (8 bytes or more), a folder's need not be.
-        """
-        return self.load()
+        """The raw bytes of all rows: a fresh copy at each call, so ask once."""
+        return self.read(0, self.rows)
 
     @property
     def nbytes(self) -> int:
@@ -80,8 +84,13 @@ class ModelFile(Protocol):
         """Bytes on disk, all shards."""
         ...
 
+    @property
+    def state(self) -> str:
+        """Tells what the files hold from what they held or will hold, without reading them: inodes, sizes, times."""
+        ...
+
     def close(self) -> None:
-        """Give the mapping back (arrays still held elsewhere keep it alive)."""
+        """Give the files back (tensors and arrays still held elsewhere keep theirs open)."""
         ...
 
     def __enter__(self) -> Self: ...

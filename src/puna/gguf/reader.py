@@ -1,13 +1,13 @@
-"""Opens GGUF files, whole or split: memory-mapped, little endian, versions 2 and 3.
+"""Opens GGUF files, whole or split: little endian, versions 2 and 3.
 
 The file is taken to be hostile: whatever it says, the outcome is a `GGUFFile` whose every tensor lies inside
 the file, or `InvalidGGUF` with the reason. What the keys mean is for `config.py`; what the bytes of a tensor
-mean, for `quants/`. A file must not shrink while it is open (the system would end the process).
+mean, for `quants/`. The header is memory-mapped: the file must not shrink while its metadata are being read (the
+system would end the process).
 """
 
 from __future__ import annotations
 
-import mmap
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from puna.errors import InvalidGGUF
 from puna.gguf.cursor import Cursor
-from puna.gguf.mapped import MappedModel, map_file
+from puna.gguf.mapped import MappedFile, MappedModel
 from puna.gguf.model_file import Tensor, Value
 from puna.gguf.types import REMOVED_TYPES, GGMLType, ValueType
 
@@ -41,8 +41,7 @@ class GGUFFile(MappedModel):
 
     def __init__(self, shards: Sequence[_Shard], tensors: Mapping[str, Tensor]) -> None:
         head = shards[0]
-        size = sum(shard.size for shard in shards)
-        super().__init__(head.path, head.metadata, tensors, size, [shard.map for shard in shards])
+        super().__init__(head.path, head.metadata, tensors, [shard.file for shard in shards])
         self.value_types: Mapping[str, ValueType] = MappingProxyType(head.value_types)
 
 
@@ -64,8 +63,7 @@ class _Shard:
     metadata: dict[str, Value]
     value_types: dict[str, ValueType]
     tensors: dict[str, Tensor]
-    size: int
-    map: mmap.mmap
+    file: MappedFile
 
 
 def _join(path: Path, count: int, opened: _Shard) -> GGUFFile:
@@ -107,10 +105,10 @@ def _split_value(shard: _Shard, key: str, default: int | None = None) -> int:
 
 
 def _read_shard(path: Path) -> _Shard:
-    mapping = map_file(path)
-    if mapping[:4] != MAGIC:
-        raise InvalidGGUF(f"{path}: not a GGUF file: it begins with {mapping[:4]!r}, not with {MAGIC!r}")
-    data = np.frombuffer(mapping, np.uint8)
+    file = MappedFile(path)
+    if file.map[:4] != MAGIC:
+        raise InvalidGGUF(f"{path}: not a GGUF file: it begins with {file.map[:4]!r}, not with {MAGIC!r}")
+    data = np.frombuffer(file.map, np.uint8)
     cursor = Cursor(data, str(path), limit=MAX_HEADER)
     tensor_count, key_count = _read_counts(cursor)
     metadata: dict[str, Value] = {}
@@ -123,8 +121,8 @@ def _read_shard(path: Path) -> _Shard:
             cursor.fail(f"the key {key!r} is there twice")
         value_types[key] = cursor.value_type(key)
         metadata[key] = cursor.value(value_types[key], key)
-    tensors = _read_tensors(cursor, data, tensor_count, _alignment(cursor, metadata))
-    return _Shard(path, metadata, value_types, tensors, len(data), mapping)
+    tensors = _read_tensors(cursor, file, tensor_count, _alignment(cursor, metadata))
+    return _Shard(path, metadata, value_types, tensors, file)
 
 
 def _read_counts(cursor: Cursor) -> tuple[int, int]:
@@ -163,7 +161,7 @@ class _Placed:
     nbytes: int
 
 
-def _read_tensors(cursor: Cursor, data: NDArray[np.uint8], count: int, alignment: int) -> dict[str, Tensor]:
+def _read_tensors(cursor: Cursor, file: MappedFile, count: int, alignment: int) -> dict[str, Tensor]:
     placed = [_read_tensor_info(cursor, i, alignment) for i in range(count)]
     base = -(-cursor.position // alignment) * alignment
     end_before, before = 0, ""
@@ -171,23 +169,24 @@ def _read_tensors(cursor: Cursor, data: NDArray[np.uint8], count: int, alignment
         if tensor.offset < end_before:
             cursor.fail(f"the data of tensor {tensor.name} overlap those of {before}")
         end_before, before = tensor.offset + tensor.nbytes, tensor.name
-        if base + end_before > len(data):
+        if base + end_before > file.size:
             cursor.fail(
-                f"tensor {tensor.name} ends at byte {base + end_before}, but the file has {len(data)}: "
+                f"tensor {tensor.name} ends at byte {base + end_before}, but the file has {file.size}: "
                 "truncated (download it again) or damaged"
             )
     tensors: dict[str, Tensor] = {}
     for tensor in placed:
         if tensor.name in tensors:
             cursor.fail(f"the tensor {tensor.name} is there twice")
-        start = base + tensor.offset
-        load = partial(_view, data, start, start + tensor.nbytes)
-        tensors[tensor.name] = Tensor(tensor.name, tensor.shape, tensor.type, load)
+        row = tensor.type.nbytes(tensor.shape[-1:])
+        read = partial(_read_rows, file, base + tensor.offset, row)
+        tensors[tensor.name] = Tensor(tensor.name, tensor.shape, tensor.type, read)
     return tensors
 
 
-def _view(data: NDArray[np.uint8], start: int, end: int) -> NDArray[np.uint8]:
-    return data[start:end]
+def _read_rows(file: MappedFile, start: int, row: int, first: int, last: int) -> NDArray[np.uint8]:
+    """Rows of `row` bytes, the first of which is at `start`."""
+    return file.read(start + first * row, (last - first) * row)
 
 
 def _read_tensor_info(cursor: Cursor, index: int, alignment: int) -> _Placed:

@@ -1,150 +1,115 @@
-"""Attention over a paged KV cache: rotary embedding and storing of keys and values, then softmax(q k) v.
+"""Attention over a paged KV cache: softmax(q k) v, causal, optionally of a window of positions, grouped heads.
 
-A block holds 32 positions of one layer: for each KV head, keys as two groups of 16 positions in lanes
-([2][key size][16]), values row by row ([32][value size]). Scores go in chunks of 256 positions counted from
-position 0, with a running maximum (online softmax, Milakov & Gimelshein 2018), so that a token's result does not
-depend on how the prompt was split, on its companions in the batch, or on the number of threads.
+Positions are taken in chunks of 256, counted from 0. Each chunk gives a record of every query row (its largest
+score, the sum of the exponentials, their weighted values), and records are merged in the chunks' order (online
+softmax, Milakov & Gimelshein 2018). So a row's bits depend neither on how the prompt was split, nor on its companions
+in the batch, nor on which thread computed which chunk: threads share out chunks evenly, however few sequences there
+are, and `merge_attention` puts together what they have divided. Knows nothing of what rows mean.
 """
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from puna.kernels.kernel import Address, Float, Int, Live, by_tiles, helper, kernel
+from puna.kernels.attention_blocks import bytes_f16, bytes_f32, bytes_q8_0, unpack_f16, unpack_q8_0
+from puna.kernels.attention_sizes import BLOCK, CHUNK, HEADER, SUBTILE, TILE
+from puna.kernels.kernel import Address, Float, Int, Live, by_tiles, helper, kernel, kernel_of
 from puna.kernels.tiling import ROWS, ROWS_MANY
 from puna.simd import (
     exp,
+    exp2,
     f32_tile,
     fma,
     fma_tile,
     get_f32,
     get_i64,
     keep_below,
+    keep_from,
     load_f16,
     load_f32,
-    load_tile,
     maximum,
-    minimum,
     reduce_add,
     reduce_max,
-    scatter_f16,
     scatter_f32,
     set_f32,
+    set_i64,
     splat_f32,
-    store_f16,
     store_f32,
     store_tile,
 )
 
 f32 = np.float32
-BLOCK = 32  # positions in a block
-CHUNK = 256  # positions between two looks at the running maximum
 MASKED = f32(-1e30)
-LARGEST = f32(1e30)
+LOG2_E = f32(math.log2(math.e))
+BLOCKS = CHUNK // BLOCK
+SCORES = CHUNK * 4  # bytes of a row of scores
+
+
+# --- how threads share the work ----------------------------------------------------------------------
+#
+# An item is one KV head's rows of one tile: some tokens of a segment. A unit of work is a chunk of an item, as heavy
+# as the item has rows. A thread takes the units that begin in its part of the whole; items are counted segment by
+# segment, tile by tile, head by head.
 
 
 @helper
-def _rotate(x, cos_sin, half):
-    """Rotary embedding of one head in place (Su et al. 2021): pairs (i, i + half); cos then sin, `half` each."""
-    i = 0
-    while i + 16 <= half:
-        at = i * 4
-        a, b = load_f32(x + at), load_f32(x + half * 4 + at)
-        c, s = load_f32(cos_sin + at), load_f32(cos_sin + half * 4 + at)
-        store_f32(x + at, a * c - b * s)
-        store_f32(x + half * 4 + at, fma(a, s, b * c))
-        i += 16
-    while i < half:
-        at = i * 4
-        u, v = get_f32(x + at), get_f32(x + half * 4 + at)
-        p, q = get_f32(cos_sin + at), get_f32(cos_sin + half * 4 + at)
-        set_f32(x + at, u * p - v * q)
-        set_f32(x + half * 4 + at, u * q + v * p)
-        i += 1
+def _first_chunk(position, window):
+    return max(0, position - window + 1) // CHUNK if window > 0 else 0
 
 
-@kernel
-def rope(
-    thread: int, threads: int, x: Address, cos_sin: Address, positions: Address, heads: Int, size: Int, stride: Int,
-    rotated: Int, rows: Live,
-) -> None:  # fmt: skip
-    """Rotate the first `rotated` of `size` float32 of each head; cos_sin: `rotated` float32 a position."""
-    for row in range(rows * thread // threads, rows * (thread + 1) // threads):
-        table = cos_sin + get_i64(positions + row * 8) * rotated * 4
-        for head in range(heads):
-            _rotate(x + row * stride + head * size * 4, table, rotated // 2)
+@helper
+def _chunks(position, tokens, window):
+    """How many chunks `tokens` tokens from `position` on can see."""
+    return (position + tokens - 1) // CHUNK + 1 - _first_chunk(position, window)
 
 
-def _make_store(scatter, store, size):
+@helper
+def _whole_work(segments, count, tile, window, heads):
+    work = 0
+    for s in range(count):
+        length, position = get_i64(segments + s * 32 + 8), get_i64(segments + s * 32 + 16)
+        for t in range(0, length, tile):
+            n = min(tile, length - t)
+            work += _chunks(position + t, n, window) * n * heads
+    return work
+
+
+@helper
+def _begun(work, thread, threads, start, weight, chunks):
+    """How many chunks of an item, which starts at `start`, begin in the parts of the threads before this one."""
+    return min(chunks, max(0, (work * thread // threads - start + weight - 1) // weight))
+
+
+# --- scores and outputs of a tile of rows ------------------------------------------------------------
+
+
+def _make_pack(count):
     @helper
-    def write(thread, threads, k, v, pool, positions, tables, heads, key, value, k_stride, v_stride, rows):
-        head_bytes = BLOCK * (key + value) * size
-        for row in range(rows * thread // threads, rows * (thread + 1) // threads):
-            position = get_i64(positions + row * 8)
-            block = get_i64(get_i64(tables + row * 8) + position // BLOCK * 8)
-            slot = position % BLOCK
-            for head in range(heads):
-                base = pool + (block * heads + head) * head_bytes
-                keys = base + ((slot // 16) * key * 16 + slot % 16) * size
-                for d in range(0, key, 16):
-                    scatter(keys + d * 16 * size, 16 * size, load_f32(k + row * k_stride + (head * key + d) * 4))
-                values = base + (BLOCK * key + slot * value) * size
-                for d in range(0, value, 16):
-                    store(values + d * size, load_f32(v + row * v_stride + (head * value + d) * 4))
+    def pack(row, q, first_row, stride, group, factor, panel, key):
+        """Query rows, counted from `first_row`, scaled and side by side: [key][count]."""
+        for r in range(first_row + row, first_row + row + count):
+            source = q + r // group * stride + r % group * key * 4
+            for d in range(0, key, 16):
+                target = panel + (row * key + d * count + r - first_row - row) * 4
+                scatter_f32(target, count * 4, load_f32(source + d * 4) * splat_f32(factor))
 
-    return write
+    return pack
 
 
-_store_f16 = _make_store(scatter_f16, store_f16, 2)
-
-
-@helper
-def _finite(v):
-    """NaN and infinities to finite numbers: 0 times what a freed block holds must be 0 for its next owner."""
-    return minimum(maximum(v, splat_f32(-LARGEST)), splat_f32(LARGEST))
-
-
-@helper
-def _scatter_finite(p, stride, v):
-    scatter_f32(p, stride, _finite(v))
-
-
-@helper
-def _store_finite(p, v):
-    store_f32(p, _finite(v))
-
-
-_store_f32 = _make_store(_scatter_finite, _store_finite, 4)
-
-
-@kernel
-def store_kv_f16(
-    thread: int, threads: int, k: Address, v: Address, pool: Address, positions: Address, tables: Address, heads: Int,
-    key: Int, value: Int, k_stride: Int, v_stride: Int, rows: Live,
-) -> None:  # fmt: skip
-    """Keys and values of each row into the block of its position; tables: the address of each row's block table."""
-    _store_f16(thread, threads, k, v, pool, positions, tables, heads, key, value, k_stride, v_stride, rows)
-
-
-@kernel
-def store_kv_f32(
-    thread: int, threads: int, k: Address, v: Address, pool: Address, positions: Address, tables: Address, heads: Int,
-    key: Int, value: Int, k_stride: Int, v_stride: Int, rows: Live,
-) -> None:  # fmt: skip
-    """As `store_kv_f16`, without rounding."""
-    _store_f32(thread, threads, k, v, pool, positions, tables, heads, key, value, k_stride, v_stride, rows)
+_pack = by_tiles(_make_pack, ROWS)
 
 
 def _make_scores(load, size):
-    """Scores of query rows against the 16 keys of half a block."""
-
     def make(count):
         @helper
-        def scores(row, q, keys, key, out):
-            acc, at = f32_tile(count), q + row * key * 4
+        def scores(row, panel, keys, key, out):
+            """Of rows against the 16 keys of half a block."""
+            acc, q = f32_tile(count), panel + row * key * 4
             for d in range(key):
-                acc = fma_tile(acc, load(keys + d * 16 * size), at + d * 4, key * 4)
-            store_tile(acc, out + row * CHUNK * 4, CHUNK * 4)
+                acc = fma_tile(acc, load(keys + d * 16 * size), q + d * count * 4, 4)
+            store_tile(acc, out + row * SCORES, SCORES)
 
         return scores
 
@@ -152,19 +117,16 @@ def _make_scores(load, size):
 
 
 def _make_weigh(load, size):
-    """Add to 16 columns of output rows the values weighed by the rows' probabilities, block by block."""
-
     def make(count):
         @helper
-        def weigh(row, p, base, table, first, last, head_bytes, heads, value, column, out):
-            at, weights = out + row * value * 4 + column * 4, p + row * CHUNK * 4
-            acc = load_tile(count, at, value * 4)
+        def weigh(row, p, values, first, last, offset, width, out, record):
+            """16 columns of the rows' weighted values, position by position."""
+            acc = f32_tile(count)
             for b in range(first, last):
-                values = base + get_i64(table + b * 8) * heads * head_bytes + column * size
+                v, weights = get_i64(values + b * 8) + offset, p + row * SCORES + b * BLOCK * 4
                 for slot in range(BLOCK):
-                    weight = weights + ((b - first) * BLOCK + slot) * 4
-                    acc = fma_tile(acc, load(values + slot * value * size), weight, CHUNK * 4)
-            store_tile(acc, at, value * 4)
+                    acc = fma_tile(acc, load(v + slot * width * size), weights + slot * 4, SCORES)
+            store_tile(acc, out + row * record, record)
 
         return weigh
 
@@ -172,129 +134,273 @@ def _make_weigh(load, size):
 
 
 @helper
-def _soften(scores, maxima, sums, out, rows, keys, from_position, group, position, value):
-    """Scores of a chunk to probabilities under the new running maximum; earlier sums and outputs scaled to it."""
+def _cap(score, softcap):
+    """softcap tanh(score / softcap), of scores times log2 e; tanh x = 1 - 2 / (1 + e**2x)."""
+    twice = splat_f32(f32(2) / (softcap * LOG2_E))
+    one, two = splat_f32(f32(1)), splat_f32(f32(2))
+    return splat_f32(softcap * LOG2_E) * (one - two / (one + exp(score * twice)))
+
+
+@helper
+def _soften(s, seen_from, seen_to, first, last, softcap, record):
+    """One row's scores of a chunk to exponentials; their maximum and sum to its record. Unseen scores become 0."""
+    top = splat_f32(MASKED)
+    for j in range(first * BLOCK, last * BLOCK, 16):
+        v = load_f32(s + j * 4)
+        if softcap > f32(0):
+            v = _cap(v, softcap)
+        if j + 16 > seen_to:
+            v = keep_below(v, seen_to - j, MASKED)
+        if j < seen_from:
+            v = keep_from(v, seen_from - j, MASKED)
+        store_f32(s + j * 4, v)
+        top = maximum(top, v)
+    largest = reduce_max(top)
+    shift, total = splat_f32(largest), splat_f32(f32(0))
+    for j in range(first * BLOCK, last * BLOCK, 16):
+        p = exp2(load_f32(s + j * 4) - shift)
+        store_f32(s + j * 4, p)
+        total = total + p
+    set_f32(record, largest)
+    store_f32(record + 64, total)
+
+
+# --- records: the maximum, at 64 the sum in 16 lanes, from HEADER on the outputs ----------------------
+
+
+@helper
+def _clear(record, value):
+    set_f32(record, MASKED)
+    for d in range(64, HEADER + value * 4, 64):
+        store_f32(record + d, splat_f32(f32(0)))
+
+
+@helper
+def _merge(into, record, value):
+    """A later chunk's record into that of the chunks before it; nothing if it has seen none of the chunk."""
+    largest = get_f32(record)
+    if largest <= MASKED:
+        return
+    before = get_f32(into)
+    new = max(before, largest)
+    a, b = exp2(splat_f32(before - new)), exp2(splat_f32(largest - new))
+    set_f32(into, new)
+    for d in range(64, HEADER + value * 4, 64):
+        store_f32(into + d, fma(load_f32(record + d), b, load_f32(into + d) * a))
+
+
+@helper
+def _finish(records, rows, group, value, out, stride):
+    """Records to rows of outputs; out: the first token's first head."""
     for r in range(rows):
-        visible = position + r // group + 1 - from_position
-        s = scores + r * CHUNK * 4
-        top = splat_f32(MASKED)
-        for j in range(0, keys, 16):
-            v = load_f32(s + j * 4)
-            if j + 16 > visible:
-                v = keep_below(v, visible - j, MASKED)
-                store_f32(s + j * 4, v)
-            top = maximum(top, v)
-        old = get_f32(maxima + r * 4)
-        new = max(old, reduce_max(top))
-        set_f32(maxima + r * 4, new)
-        shift, decay = splat_f32(new), exp(splat_f32(old - new))
-        total = load_f32(sums + r * 64) * decay
-        for j in range(0, keys, 16):
-            p = exp(load_f32(s + j * 4) - shift)
-            store_f32(s + j * 4, p)
-            total = total + p
-        store_f32(sums + r * 64, total)
+        record = records + r * (HEADER + value * 4)
+        inverse = splat_f32(f32(1) / reduce_add(load_f32(record + 64)))
+        target = out + r // group * stride + r % group * value * 4
         for d in range(0, value * 4, 64):
-            store_f32(out + r * value * 4 + d, load_f32(out + r * value * 4 + d) * decay)
+            store_f32(target + d, load_f32(record + HEADER + d) * inverse)
 
 
-def _make_attention(load, size):
-    all_scores, weigh = _make_scores(load, size), _make_weigh(load, size)
+# --- the kernels -------------------------------------------------------------------------------------
+
+
+def _make_chunk(load, size):
+    """One chunk of up to SUBTILE rows, whose KV blocks hold numbers that `load` reads."""
+    all_scores, all_weigh = _make_scores(load, size), _make_weigh(load, size)
 
     @helper
-    def tile(q, pool, table, scratch, rows, group, position, head, heads, key, value):
-        """One KV head's query rows (token by token, `group` heads each) from `position` on; output in scratch."""
-        head_bytes = BLOCK * (key + value) * size
-        base = pool + head * head_bytes
-        out, maxima = scratch, scratch + rows * value * 4
-        sums = maxima + rows * 4
-        scores = sums + rows * 64
-        for i in range(0, rows * value * 4, 64):
-            store_f32(out + i, splat_f32(f32(0)))
+    def chunk(panel, rows, first_row, group, position, start, blocks, first, last, window, softcap, key, value,
+              scores, out):  # fmt: skip
+        for b in range(first, last):
+            keys = get_i64(blocks + b * 8)
+            for half in range(2):
+                at = scores + (b * BLOCK + half * 16) * 4
+                all_scores(0, rows, panel, keys + half * key * 16 * size, key, at)
+        record = HEADER + value * 4
         for r in range(rows):
-            set_f32(maxima + r * 4, MASKED)
-            store_f32(sums + r * 64, splat_f32(f32(0)))
-        last_position = position + (rows - 1) // group
-        for start in range(0, last_position + 1, CHUNK):
-            first, last = start // BLOCK, min(start + CHUNK, last_position + BLOCK) // BLOCK
+            seen_to = position + (first_row + r) // group + 1 - start
+            seen_from = seen_to - window if window > 0 else 0
+            _soften(scores + r * SCORES, seen_from, seen_to, first, last, softcap, out + r * record)
+        for d in range(0, value, 16):
+            offset = (BLOCK * key + d) * size
+            all_weigh(0, rows, scores, blocks, first, last, offset, value, out + HEADER + d * 4, record)
+
+    return chunk
+
+
+_chunk_f16, _chunk_f32 = _make_chunk(load_f16, 2), _make_chunk(load_f32, 4)
+
+
+@helper
+def _memory(scratch, group, key, value):
+    """Where in a thread's scratch memory: the records of a tile, those of a subtile, scores, addresses, parts."""
+    rows, record = max(1, TILE // group) * group, HEADER + value * 4
+    records = scratch + rows * key * 4
+    made = records + rows * record
+    scores = made + SUBTILE * record
+    blocks = scores + SUBTILE * SCORES
+    unpacked = blocks + BLOCKS * 8
+    return records, made, scores, blocks, unpacked, unpacked + CHUNK * (key + value) * 4
+
+
+@helper
+def _never(source, target, key, value):
+    """For a cache that is float32 already."""
+
+
+def _make_attention(size, unpack, chunk_in_place, unpacks_from):
+    """`unpacks_from`: from how many rows on blocks are unpacked to float32 first; `chunk_in_place`: for fewer."""
+
+    @helper
+    def tile(panel, pool, table, rows, group, position, head, heads, key, value, window, softcap, begin, end):
+        """An item's chunks `begin` to `end`: merged into records, or, if not from the first on, each into parts."""
+        record, tokens, first_chunk = HEADER + value * 4, rows // group, _first_chunk(position, window)
+        records, made, scores, blocks, unpacked, parts = _memory(panel, group, key, value)
+        head_bytes = size(BLOCK * key) + size(BLOCK * value)
+        for c in range(begin, end):
+            start = (first_chunk + c) * CHUNK
+            last = (min(start + CHUNK, position + tokens + BLOCK - 1) - start) // BLOCK
+            first = max(0, position - window + 1 - start) // BLOCK if window > 0 else 0
             for b in range(first, last):
-                keys = base + get_i64(table + b * 8) * heads * head_bytes
-                for half in range(2):
-                    at = scores + ((b - first) * BLOCK + half * 16) * 4
-                    all_scores(0, rows, q, keys + half * key * 16 * size, key, at)
-            _soften(scores, maxima, sums, out, rows, (last - first) * BLOCK, start, group, position, value)
-            values = base + BLOCK * key * size
-            for column in range(0, value, 16):
-                weigh(0, rows, scores, values, table, first, last, head_bytes, heads, value, column, out)
-        for r in range(rows):
-            inverse = splat_f32(f32(1) / reduce_add(load_f32(sums + r * 64)))
-            for d in range(0, value * 4, 64):
-                store_f32(out + r * value * 4 + d, load_f32(out + r * value * 4 + d) * inverse)
+                at = pool + (get_i64(table + (start // BLOCK + b) * 8) * heads + head) * head_bytes
+                if rows >= unpacks_from:
+                    target = unpacked + b * BLOCK * (key + value) * 4
+                    unpack(at, target, key, value)
+                    at = target
+                set_i64(blocks + b * 8, at)
+            for r in range(0, rows, SUBTILE):
+                n = min(SUBTILE, rows - r)
+                out = made if begin == 0 else parts + ((c - begin) * rows + r) * record
+                if rows >= unpacks_from:
+                    _chunk_f32(panel + r * key * 4, n, r, group, position, start, blocks, first, last, window,
+                               softcap, key, value, scores, out)  # fmt: skip
+                else:
+                    chunk_in_place(panel + r * key * 4, n, r, group, position, start, blocks, first, last, window,
+                                   softcap, key, value, scores, out)  # fmt: skip
+                if begin == 0:
+                    for i in range(n):
+                        _merge(records + (r + i) * record, made + i * record, value)
 
     @helper
     def attention(
         thread, threads, q, out, pool, segments, scratch, scratch_bytes, q_heads, heads, key, value, q_stride,
-        out_stride, scale, count,
+        out_stride, scale, softcap, window, count,
     ):  # fmt: skip
         group = q_heads // heads
-        tokens = max(1, ROWS_MANY // group)
-        mine = scratch + thread * scratch_bytes
-        factor = splat_f32(scale)
-        item = 0
+        per_tile, record, panel = max(1, TILE // group), HEADER + value * 4, scratch + thread * scratch_bytes
+        records = _memory(panel, group, key, value)[0]
+        work, start = _whole_work(segments, count, per_tile, window, heads), 0
         for s in range(count):
             segment = segments + s * 32
             row, length, position = get_i64(segment), get_i64(segment + 8), get_i64(segment + 16)
             table = get_i64(segment + 24)
-            for t in range(0, length, tokens):
-                n = min(tokens, length - t)
+            for t in range(0, length, per_tile):
+                n = min(per_tile, length - t)
+                chunks = _chunks(position + t, n, window)
                 for head in range(heads):
-                    item += 1
-                    if item % threads != thread:
+                    begin = _begun(work, thread, threads, start, n, chunks)
+                    end = _begun(work, thread + 1, threads, start, n, chunks)
+                    start += n * chunks
+                    if begin == end:
                         continue
-                    for i in range(n):
-                        source = q + (row + t + i) * q_stride + head * group * key * 4
-                        for d in range(0, group * key * 4, 64):
-                            store_f32(mine + i * group * key * 4 + d, load_f32(source + d) * factor)
-                    made = mine + n * group * key * 4
-                    tile(mine, pool, table, made, n * group, group, position + t, head, heads, key, value)
-                    for i in range(n):
-                        target = out + (row + t + i) * out_stride + head * group * value * 4
-                        for d in range(0, group * value * 4, 64):
-                            store_f32(target + d, load_f32(made + i * group * value * 4 + d))
+                    rows = n * group
+                    for r in range(0, rows, SUBTILE):
+                        first = q + (row + t) * q_stride + head * group * key * 4
+                        at = panel + r * key * 4
+                        _pack(0, min(SUBTILE, rows - r), first, r, q_stride, group, scale * LOG2_E, at, key)
+                    if begin == 0:
+                        for r in range(rows):
+                            _clear(records + r * record, value)
+                    tile(panel, pool, table, rows, group, position + t, head, heads, key, value, window, softcap,
+                         begin, end)  # fmt: skip
+                    if begin == 0 and end == chunks:
+                        target = out + (row + t) * out_stride + head * group * value * 4
+                        _finish(records, rows, group, value, target, out_stride)
 
     return attention
 
 
-_attention_f16 = _make_attention(load_f16, 2)
-_attention_f32 = _make_attention(load_f32, 4)
+_attention_f16 = _make_attention(bytes_f16, unpack_f16, _chunk_f16, ROWS_MANY + 1)
+_attention_q8_0 = _make_attention(bytes_q8_0, unpack_q8_0, _chunk_f32, 0)
+_attention_f32 = _make_attention(bytes_f32, _never, _chunk_f32, 1 << 30)
 
 
-@kernel
+@kernel_of("attention_f16")
 def attention_f16(
     thread: int, threads: int, q: Address, out: Address, pool: Address, segments: Address, scratch: Address,
     scratch_bytes: Int, q_heads: Int, heads: Int, key: Int, value: Int, q_stride: Int, out_stride: Int, scale: Float,
-    count: Live,
+    softcap: Float, window: Int, count: Live,
 ) -> None:  # fmt: skip
-    """Causal attention of every row to its own sequence.
+    """Causal attention of every row to its own sequence; to be followed by `merge_attention`.
 
     segments: `count` quadruples of int64 (first row, rows, position of the first, address of the block table);
-    scratch: for each thread `scratch_bytes`, at least 4 n (key + value + 273) for the n query rows of a tile,
-    max(ROWS_MANY, q_heads / heads). Sizes in elements, strides in bytes.
+    scratch: for each thread `scratch_bytes`, as `attention_sizes` has it. scale: of q k, log 2 not included;
+    softcap: scores become softcap tanh(score / softcap) (Gemma 2), 0 for none; window: positions that a token sees,
+    itself included, 0 for all. Sizes in elements, strides in bytes.
     """
     _attention_f16(
         thread, threads, q, out, pool, segments, scratch, scratch_bytes, q_heads, heads, key, value, q_stride,
-        out_stride, scale, count,
+        out_stride, scale, softcap, window, count,
     )  # fmt: skip
 
 
-@kernel
+@kernel_of("attention_q8_0")
+def attention_q8_0(
+    thread: int, threads: int, q: Address, out: Address, pool: Address, segments: Address, scratch: Address,
+    scratch_bytes: Int, q_heads: Int, heads: Int, key: Int, value: Int, q_stride: Int, out_stride: Int, scale: Float,
+    softcap: Float, window: Int, count: Live,
+) -> None:  # fmt: skip
+    """As `attention_f16` over a cache of int8 with a scale for 32 numbers."""
+    _attention_q8_0(
+        thread, threads, q, out, pool, segments, scratch, scratch_bytes, q_heads, heads, key, value, q_stride,
+        out_stride, scale, softcap, window, count,
+    )  # fmt: skip
+
+
+@kernel_of("attention_f32")
 def attention_f32(
     thread: int, threads: int, q: Address, out: Address, pool: Address, segments: Address, scratch: Address,
     scratch_bytes: Int, q_heads: Int, heads: Int, key: Int, value: Int, q_stride: Int, out_stride: Int, scale: Float,
-    count: Live,
+    softcap: Float, window: Int, count: Live,
 ) -> None:  # fmt: skip
     """As `attention_f16` over a float32 cache."""
     _attention_f32(
         thread, threads, q, out, pool, segments, scratch, scratch_bytes, q_heads, heads, key, value, q_stride,
-        out_stride, scale, count,
+        out_stride, scale, softcap, window, count,
     )  # fmt: skip
+
+
+@kernel
+def merge_attention(
+    thread: int, threads: int, out: Address, segments: Address, scratch: Address, scratch_bytes: Int, q_heads: Int,
+    heads: Int, key: Int, value: Int, out_stride: Int, window: Int, count: Live,
+) -> None:  # fmt: skip
+    """Finish the items whose chunks several threads have shared; arguments as those of `attention_f16`.
+
+    The thread that had an item's last chunk merges what the others have left into the records of the one that had
+    its first.
+    """
+    group, record = q_heads // heads, HEADER + value * 4
+    per_tile = max(1, TILE // group)
+    work, start = _whole_work(segments, count, per_tile, window, heads), 0
+    for s in range(count):
+        segment = segments + s * 32
+        row, length, position = get_i64(segment), get_i64(segment + 8), get_i64(segment + 16)
+        for t in range(0, length, per_tile):
+            n = min(per_tile, length - t)
+            chunks, rows = _chunks(position + t, n, window), n * group
+            for head in range(heads):
+                at, start = start, start + n * chunks
+                begin = _begun(work, thread, threads, at, n, chunks)
+                if begin == 0 or begin == chunks or _begun(work, thread + 1, threads, at, n, chunks) < chunks:
+                    continue
+                owner = thread - 1
+                while _begun(work, owner, threads, at, n, chunks) > 0:
+                    owner -= 1
+                records = _memory(scratch + owner * scratch_bytes, group, key, value)[0]
+                for other in range(owner + 1, thread + 1):
+                    part = _memory(scratch + other * scratch_bytes, group, key, value)[5]
+                    own = _begun(work, other + 1, threads, at, n, chunks) - _begun(work, other, threads, at, n, chunks)
+                    for i in range(own * rows):
+                        _merge(records + i % rows * record, part + i * record, value)
+                target = out + (row + t) * out_stride + head * group * value * 4
+                _finish(records, rows, group, value, target, out_stride)

@@ -1,4 +1,4 @@
-"""Compiles every kernel into one object file and its manifest: `python -m puna.kernels.compiler FOLDER`.
+"""Compiles a group of kernels into one object file and its manifest: `python -m puna.kernels.compiler GROUP FOLDER`.
 
 Runs in a process of its own, so that a program that only runs kernels never loads Numba. Numba turns Python into
 LLVM IR; a C entry `void (int64 *arguments, int64 thread, int64 threads)` is put before each kernel; LLVM generates
@@ -19,6 +19,8 @@ from llvmlite import ir
 
 import puna.kernels
 from puna import hardware
+from puna.errors import KernelError
+from puna.kernels.cross import for_target, target_machine
 from puna.kernels.kernel import KERNELS, Kernel
 
 _I64 = ir.IntType(64)
@@ -68,7 +70,8 @@ def _compile(kernel: Kernel) -> llvm.ModuleRef:
     """One kernel as an LLVM module in which only its C entry is visible."""
     dispatcher = kernel.compile()
     ((arguments, overload),) = dispatcher.overloads.items()
-    module = llvm.parse_assembly(dispatcher.inspect_llvm(arguments))
+    code = for_target(dispatcher.inspect_llvm(arguments), hardware.target(hardware.isa()))
+    module = llvm.parse_assembly(code)
     module.link_in(llvm.parse_assembly(_entry(kernel, overload.fndesc.llvm_func_name)))
     for function in module.functions:
         if not function.is_declaration and function.name != symbol(kernel.name):
@@ -79,15 +82,8 @@ def _compile(kernel: Kernel) -> llvm.ModuleRef:
     return module
 
 
-def _target_machine() -> llvm.TargetMachine:
-    target = hardware.target(hardware.isa())
-    return llvm.Target.from_default_triple().create_target_machine(
-        cpu=target.cpu, features=target.features, opt=3, reloc="pic", codemodel="small"
-    )
-
-
 def _emit(modules: list[llvm.ModuleRef]) -> bytes:
-    machine = _target_machine()
+    machine = target_machine(hardware.target(hardware.isa()))
     whole = modules[0]
     for module in modules[1:]:
         whole.link_in(module)
@@ -99,24 +95,26 @@ def _emit(modules: list[llvm.ModuleRef]) -> bytes:
     return bytes(machine.emit_object(whole))
 
 
-def main(folder: Path) -> None:
+def main(group: str, folder: Path) -> None:
     """Write kernels.o and manifest.json into the folder."""
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
     _register_kernels()
-    print(json.dumps({"total": len(KERNELS)}), flush=True)
+    chosen = [kernel for kernel in KERNELS.values() if kernel.group == group]
+    if not chosen:
+        raise KernelError(f"there is no group of kernels named {group!r}")
+    print(json.dumps({"total": len(chosen)}), flush=True)
     modules = []
-    for kernel in KERNELS.values():
+    for kernel in chosen:
         modules.append(_compile(kernel))
         print(json.dumps({"compiled": kernel.name}), flush=True)
     code = _emit(modules)
     (folder / "kernels.o").write_bytes(code)
     manifest = {
         "sha256": hashlib.sha256(code).hexdigest(),
-        "kernels": {k.name: [list(parameter) for parameter in k.parameters] for k in KERNELS.values()},
+        "kernels": {k.name: [list(parameter) for parameter in k.parameters] for k in chosen},
+        "groups": {k.name: k.group for k in KERNELS.values()},
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(sys.argv[1], Path(sys.argv[2]))

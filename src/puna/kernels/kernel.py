@@ -32,6 +32,7 @@ class Kernel:
     name: str
     function: Callable[..., None]
     parameters: tuple[tuple[str, str], ...]
+    group: str  # kernels that are compiled together, when the first of them is needed
 
     def signature(self) -> Any:
         """The Numba signature: thread, threads, then the arguments."""
@@ -43,20 +44,36 @@ class Kernel:
         return njit(self.signature(), no_cpython_wrapper=True, no_cfunc_wrapper=True, **_FLAGS)(self.function)
 
 
+CORE = "core"  # the group of what every model needs
 KERNELS: dict[str, Kernel] = {}
 
 
 def kernel(function: Callable[..., None]) -> Callable[..., None]:
-    """Register a kernel under its function's name."""
+    """Register a kernel that every model needs, under its function's name."""
+    register(function, function.__name__, CORE)
+    return function
+
+
+def kernel_of(group: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a kernel, under its function's name, in a group that only some models need."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        register(function, function.__name__, group)
+        return function
+
+    return decorate
+
+
+def register(function: Callable[..., None], name: str, group: str) -> None:
+    """Register a kernel under a name. Raises TypeError when its parameters are not a kernel's."""
     parameters = list(inspect.signature(function).parameters.values())
     if [p.name for p in parameters[:2]] != ["thread", "threads"]:
-        raise TypeError(f"kernel {function.__name__} must begin with (thread, threads)")
+        raise TypeError(f"kernel {name} must begin with (thread, threads)")
     kinds = tuple((p.name, str(p.annotation)) for p in parameters[2:])
     unknown = [name for name, kind in kinds if kind not in KINDS]
-    if unknown or function.__name__ in KERNELS:
-        raise TypeError(f"kernel {function.__name__}: bad annotation of {unknown}, or registered twice")
-    KERNELS[function.__name__] = Kernel(function.__name__, function, kinds)
-    return function
+    if unknown or name in KERNELS:
+        raise TypeError(f"kernel {name}: bad annotation of {unknown}, or registered twice")
+    KERNELS[name] = Kernel(name, function, kinds, group)
 
 
 def by_tiles(make: Callable[[int], Any], sizes: tuple[int, ...]) -> Any:
@@ -78,8 +95,8 @@ def by_tiles(make: Callable[[int], Any], sizes: tuple[int, ...]) -> Any:
 
 
 def helper(function: Callable[..., Any]) -> Any:
-    """A function that kernels call; it is compiled into each of them."""
-    return njit(**_FLAGS)(function)
+    """A function that kernels call; it is compiled into each of them, at each call: tiles must stay in registers."""
+    return njit(**_FLAGS, forceinline=True)(function)
 
 
 @helper

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from puna.kernels.kernel import Address, Int, Live, by_tiles, helper, kernel
+from puna.kernels.kernel import Address, Int, Live, by_tiles, helper, kernel_of, register
 from puna.kernels.tiling import AHEAD, TOKENS
 from puna.simd import (
     add_tile,
@@ -62,7 +62,7 @@ _matmul_f16 = _make_matmul(load_f16, 2)
 _matmul_bf16 = _make_matmul(load_bf16, 2)
 
 
-@kernel
+@kernel_of("f32")
 def matmul_f32(
     thread: int, threads: int, w: Address, x: Address, y: Address, groups: Int, columns: Int, x_stride: Int,
     y_stride: Int, tokens: Live, accumulate: Int,
@@ -71,7 +71,7 @@ def matmul_f32(
     _matmul_f32(thread, threads, w, x, y, groups, columns, x_stride, y_stride, tokens, accumulate)
 
 
-@kernel
+@kernel_of("f16")
 def matmul_f16(
     thread: int, threads: int, w: Address, x: Address, y: Address, groups: Int, columns: Int, x_stride: Int,
     y_stride: Int, tokens: Live, accumulate: Int,
@@ -80,7 +80,7 @@ def matmul_f16(
     _matmul_f16(thread, threads, w, x, y, groups, columns, x_stride, y_stride, tokens, accumulate)
 
 
-@kernel
+@kernel_of("bf16")
 def matmul_bf16(
     thread: int, threads: int, w: Address, x: Address, y: Address, groups: Int, columns: Int, x_stride: Int,
     y_stride: Int, tokens: Live, accumulate: Int,
@@ -92,8 +92,7 @@ def matmul_bf16(
 # --- packing ----------------------------------------------------------------------------------------
 
 
-@kernel
-def pack_32bit(
+def _pack_32bit(
     thread: int,
     threads: int,
     source: Address,
@@ -113,8 +112,7 @@ def pack_32bit(
                 set_i32(out + k * ROWS * 4, value)
 
 
-@kernel
-def pack_16bit(
+def _pack_16bit(
     thread: int,
     threads: int,
     source: Address,
@@ -132,3 +130,8 @@ def pack_16bit(
             for k in range(columns):
                 value = get_i16(start + k * 2) if row < rows else np.int16(0)
                 set_i16(out + k * ROWS * 2, value)
+
+
+register(_pack_32bit, "pack_f32", "f32")
+register(_pack_16bit, "pack_f16", "f16")
+register(_pack_16bit, "pack_bf16", "bf16")

@@ -1,139 +1,190 @@
-"""y = W x for weights in blocks of 32 int8 or 4-bit quants, and their packing from GGUF's Q8_0 and Q4_0.
+"""y = W x for quantised weights: tiles put together from how quants are fetched and how scales are made.
 
-Layout: 16 rows are interleaved, so that a lane is a row and no sum runs across lanes. A record holds 16 rows x 32
-columns: 64-byte chunks of 16 rows x 4 columns (two such chunks in one, as nibbles, for 4 bits), then 16 float16
-scales. Integer sums are exact; floats are added block by block in one order for each (row, token): the result is
-the same whatever the tile, the batch or the number of threads.
+Integer sums are exact; floats are added block by block in one order for each (row, token): the result is the same
+whatever the tile, the batch or the number of threads. Knows of a layout what `layouts` says; of GGUF nothing.
 """
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import dataclass
+from typing import Any
 
-from puna.kernels.kernel import Address, Int, Live, by_tiles, helper, kernel
-from puna.kernels.tiling import AHEAD, TOKENS, TOKENS_MANY, TOKENS_SOME
+from puna.kernels import layouts
+from puna.kernels.fetching import (
+    Quants,
+    five_bits,
+    levels,
+    make_half_sum,
+    make_sum,
+    nibbles,
+    signed_bytes,
+    six_bits,
+    three_bits,
+    two_bits,
+)
+from puna.kernels.kernel import Address, Int, Live, by_tiles, helper, register
+from puna.kernels.layouts import Layout
+from puna.kernels.tiling import AHEAD, EXTRA_BLOCK, PANEL_BLOCK, TOKENS
 from puna.simd import (
-    absolute,
     add_tile,
-    dot_i8_tile,
-    dot_u4_tile,
     f32_tile,
-    get_i32,
-    high_nibbles,
-    i8_start_tile,
+    field,
+    fma_tile,
+    load_e8m0,
     load_f16,
     load_f32,
-    load_i8,
-    low_nibbles,
-    maximum,
     prefetch,
-    reduce_max,
-    round_to_i32,
     scale_tile,
-    scatter_i8,
-    set_f32,
-    set_i16,
-    set_i32,
-    splat_f32,
+    start_tile,
     store_tile,
-    sum_i32,
-    u4_start_tile,
+    to_f32,
+    widen_i8,
+    widen_u8,
 )
 
-f32 = np.float32
-ROWS = 16
-Q8_RECORD = 544  # 16 rows x 32 int8, 16 float16
-Q4_RECORD = 288  # 16 rows x 32 nibbles, 16 float16
-Q8_BLOCK, Q4_BLOCK = 34, 18  # GGUF's blocks of one row: a float16 scale, then the quants
-SMALLEST = f32(1e-30)  # activations this small count as zero
-
-
-# --- activations ------------------------------------------------------------------------------------
-#
-# Tokens are taken in panels of TOKENS_MANY, then TOKENS_SOME, then 1, as the tiles take them. A panel of T tokens
-# holds for each block of 32 columns: 8 x T words of 4 int8, T float32 scales, T int32 that are -8 times the sum of
-# the token's 32 int8 (what a tile of 4-bit quants, stored as q + 8, must start from).
-
-TOKEN_BLOCK = 40  # bytes of a token in a block
+# --- scales: float32 of 16 rows, for block b (32 columns) of a record -------------------------------
 
 
 @helper
-def _panel(row, rows):
-    """The panel that holds a row: its first row and its number of rows."""
-    many = rows // TOKENS_MANY * TOKENS_MANY
-    if row < many:
-        return row // TOKENS_MANY * TOKENS_MANY, TOKENS_MANY
-    some = many + (rows - many) // TOKENS_SOME * TOKENS_SOME
-    if row < some:
-        return many + (row - many) // TOKENS_SOME * TOKENS_SOME, TOKENS_SOME
-    return row, 1
+def _half(record, _b):
+    """A float16."""
+    return load_f16(record)
 
 
 @helper
-def _quantize_block(x, out, width):
-    """32 float32 as int8 into a panel of `width` tokens, with their scale and sum."""
-    u, v = load_f32(x), load_f32(x + 64)
-    largest = reduce_max(maximum(absolute(u), absolute(v)))
-    largest = largest if largest > SMALLEST else f32(0)  # below, 127 / largest would overflow
-    inverse = splat_f32(f32(127) / largest if largest > f32(0) else f32(0))
-    a, b = round_to_i32(u * inverse), round_to_i32(v * inverse)
-    scatter_i8(out, width * 4, a)
-    scatter_i8(out + width * 16, width * 4, b)
-    set_f32(out + width * 32, largest / f32(127))
-    set_i32(out + width * 36, np.int32(-8) * sum_i32(a + b))
+def _half_and_minimum(record, _b):
+    """A float16, and one of what is to be added."""
+    return load_f16(record), load_f16(record + 32)
 
 
-@kernel
-def quantize(thread: int, threads: int, x: Address, panels: Address, width: Int, rows: Live) -> None:
-    """float32 rows x width to panels of int8, with a scale and a sum for each 32 columns.
+@helper
+def _power(record, _b):
+    """A byte's power of two (MXFP4)."""
+    return load_e8m0(record)
 
-    Symmetric: q = round(x / d), d = max|x| / 127, so q is -127 to 127. One row is split among threads by blocks.
-    """
-    blocks = width // 32
-    total = rows * blocks
-    start, end = total * thread // threads, total * (thread + 1) // threads
-    while start < end:
-        row, block = start // blocks, start % blocks
-        first, count = _panel(row, rows)
-        panel = panels + first * blocks * TOKEN_BLOCK + (row - first) * 4
-        last = min(blocks, block + end - start)
-        for b in range(block, last):
-            _quantize_block(x + (row * blocks + b) * 128, panel + b * count * TOKEN_BLOCK, count)
-        start += last - block
+
+@helper
+def _bytes_and_minima(record, b):
+    """d times a byte, dmin times another (Q4_K, Q5_K; dmin is stored negative)."""
+    at = record + 64 + b * 16
+    return load_f16(record) * to_f32(widen_u8(at)), load_f16(record + 32) * to_f32(widen_u8(at + 128))
+
+
+@helper
+def _byte(record, b):
+    """d times a signed byte (IQ4_XS)."""
+    return load_f16(record) * to_f32(widen_i8(record + 32 + b * 16))
+
+
+@helper
+def _halves(record, b):
+    """A float16 for each 16 columns (NVFP4)."""
+    return load_f16(record + b * 64), load_f16(record + b * 64 + 32)
+
+
+@helper
+def _byte_each(record, b):
+    """d times a signed byte for each 16 columns (Q3_K, Q6_K)."""
+    d, at = load_f16(record), record + 32 + b * 32
+    return d * to_f32(widen_i8(at)), d * to_f32(widen_i8(at + 16))
+
+
+@helper
+def _byte_each_of_f32(record, b):
+    """The same with d in float32 (codebooks)."""
+    d, at = load_f32(record), record + 64 + b * 32
+    return d * to_f32(widen_i8(at)), d * to_f32(widen_i8(at + 16))
+
+
+@helper
+def _nibble_each(record, b):
+    """d and dmin (stored negative) times the halves of a byte for each 16 columns (Q2_K)."""
+    d, dmin, at = load_f16(record), load_f16(record + 32), record + 64 + b * 32
+    first, second = widen_u8(at), widen_u8(at + 16)
+    scales = d * to_f32(field(first, 0, 15)), d * to_f32(field(second, 0, 15))
+    return scales[0], scales[1], dmin * to_f32(field(first, 4, 15)), dmin * to_f32(field(second, 4, 15))
+
+
+# --- a block of 32 columns: one scale, or one for each half; with a minimum, or without ----------------
+
+
+def _one_scale(quants: Quants, scale: Any, count: int) -> Any:
+    add_up, start = make_sum(quants, count), start_tile(quants.offset, 8)
+
+    @helper
+    def step(acc, record, b, at, x, _extra):
+        return scale_tile(acc, add_up(start(count, x + count * 36), at, x), scale(record, b), x + count * 32)
+
+    return step
+
+
+def _scale_and_minimum(quants: Quants, scale: Any, count: int) -> Any:
+    add_up, start = make_sum(quants, count), start_tile(quants.offset, 8)
+
+    @helper
+    def step(acc, record, b, at, x, extra):
+        d, minimum = scale(record, b)
+        acc = scale_tile(acc, add_up(start(count, x + count * 36), at, x), d, x + count * 32)
+        return fma_tile(acc, minimum, extra, 4)
+
+    return step
+
+
+def _two_scales(quants: Quants, scale: Any, count: int) -> Any:
+    first, second = make_half_sum(quants, count, 0), make_half_sum(quants, count, 1)
+    start = start_tile(quants.offset, 32)
+
+    @helper
+    def step(acc, record, b, at, x, extra):
+        d, e = scale(record, b)
+        acc = scale_tile(acc, first(start(count, extra + count * 4), at, x), d, x + count * 32)
+        return scale_tile(acc, second(start(count, extra + count * 8), at, x), e, x + count * 32)
+
+    return step
+
+
+def _two_scales_and_minima(quants: Quants, scale: Any, count: int) -> Any:
+    first, second = make_half_sum(quants, count, 0), make_half_sum(quants, count, 1)
+    start = start_tile(quants.offset, 32)
+
+    @helper
+    def step(acc, record, b, at, x, extra):
+        d, e, minimum, other = scale(record, b)
+        acc = scale_tile(acc, first(start(count, extra + count * 4), at, x), d, x + count * 32)
+        acc = scale_tile(acc, second(start(count, extra + count * 8), at, x), e, x + count * 32)
+        return fma_tile(fma_tile(acc, minimum, extra + count * 12, 4), other, extra + count * 16, 4)
+
+    return step
 
 
 # --- products ---------------------------------------------------------------------------------------
 
 
-def _make_q8_tile(count):
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What the tiles of a layout are made of."""
+
+    layout: Layout
+    quants: Quants
+    scale: Any  # a helper of (record, block in it)
+    make_step: Any  # one of those above
+
+
+def _make_tile(parts: _Parts, count: int) -> Any:
+    step, size = parts.make_step(parts.quants, parts.scale, count), parts.quants.size
+    head, record, blocks_in_record = parts.layout.head, parts.layout.record, parts.layout.block // 32
+
     @helper
-    def tile(w, panel, blocks):
+    def tile(w, panel, records):
         acc = f32_tile(count)
-        for b in range(blocks):
-            record, x = w + b * Q8_RECORD, panel + b * count * TOKEN_BLOCK
-            _prefetch(record, Q8_RECORD, count)
-            ints = i8_start_tile(count, x + count * 36)
-            for k in range(8):
-                ints = dot_i8_tile(ints, load_i8(record + k * 64), x + k * count * 4)
-            acc = scale_tile(acc, ints, load_f16(record + 512), x + count * 32)
-        return acc
-
-    return tile
-
-
-def _make_q4_tile(count):
-    @helper
-    def tile(w, panel, blocks):
-        acc = f32_tile(count)
-        for b in range(blocks):
-            record, x = w + b * Q4_RECORD, panel + b * count * TOKEN_BLOCK
-            _prefetch(record, Q4_RECORD, count)
-            ints = u4_start_tile(count, x + count * 36)
-            for k in range(4):
-                quants = load_i8(record + k * 64)
-                ints = dot_u4_tile(ints, low_nibbles(quants), x + k * count * 4)
-                ints = dot_u4_tile(ints, high_nibbles(quants), x + (k + 4) * count * 4)
-            acc = scale_tile(acc, ints, load_f16(record + 256), x + count * 32)
+        x, extra = panel, panel + records * blocks_in_record * count * PANEL_BLOCK
+        for r in range(records):
+            at = w + r * record
+            _prefetch(at, record, count)
+            for b in range(blocks_in_record):
+                acc = step(acc, at, b, at + head + b * size, x, extra)
+                x += count * PANEL_BLOCK
+                extra += count * EXTRA_BLOCK
         return acc
 
     return tile
@@ -147,16 +198,17 @@ def _prefetch(record, size, count):
             prefetch(record + AHEAD + line)
 
 
-def _make_matmul(make_tile, record):
-    """A function over all tokens and one thread's row groups, from a maker of tiles."""
+def _make_matmul(parts: _Parts) -> Any:
+    """The kernel over all tokens and one thread's row groups."""
+    record, columns = parts.layout.record, parts.layout.block
 
-    def make(count):
-        tile = make_tile(count)
+    def make(count: int) -> Any:
+        tile = _make_tile(parts, count)
 
         @helper
-        def product(token, w, panels, y, blocks, y_stride, accumulate):
+        def product(token, w, panels, y, records, y_stride, accumulate):
             out = y + token * y_stride
-            acc = tile(w, panels + token * blocks * TOKEN_BLOCK, blocks)
+            acc = tile(w, panels + token * (records * columns // 32) * (PANEL_BLOCK + EXTRA_BLOCK), records)
             if accumulate:
                 acc = add_tile(acc, out, y_stride)
             store_tile(acc, out, y_stride)
@@ -165,87 +217,41 @@ def _make_matmul(make_tile, record):
 
     products = by_tiles(make, TOKENS)
 
-    @helper
-    def matmul(thread, threads, w, panels, y, groups, blocks, y_stride, tokens, accumulate):
+    def matmul(
+        thread: int, threads: int, w: Address, panels: Address, y: Address, groups: Int, blocks: Int, y_stride: Int,
+        tokens: Live, accumulate: Int,
+    ) -> None:  # fmt: skip
+        """y[t, 16 groups] (+)= W[16 groups, records] x[t]; x as `quantize` leaves it; y_stride in bytes."""
         for g in range(groups * thread // threads, groups * (thread + 1) // threads):
             products(0, tokens, w + g * blocks * record, panels, y + g * 64, blocks, y_stride, accumulate)
 
     return matmul
 
 
-_matmul_q8 = _make_matmul(_make_q8_tile, Q8_RECORD)
-_matmul_q4 = _make_matmul(_make_q4_tile, Q4_RECORD)
+_IQ4_LEVELS = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
+_DOUBLED_E2M1 = (0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)
 
+_ALL = (
+    _Parts(layouts.Q4_0, nibbles(8), _half, _one_scale),
+    _Parts(layouts.Q4_1, nibbles(), _half_and_minimum, _scale_and_minimum),
+    _Parts(layouts.Q5_0, five_bits(16), _half, _one_scale),
+    _Parts(layouts.Q5_1, five_bits(), _half_and_minimum, _scale_and_minimum),
+    _Parts(layouts.Q8_0, signed_bytes(), _half, _one_scale),
+    _Parts(layouts.IQ4_NL, levels(*_IQ4_LEVELS), _half, _one_scale),
+    _Parts(layouts.MXFP4, levels(*_DOUBLED_E2M1), _power, _one_scale),
+    _Parts(layouts.NVFP4, levels(*_DOUBLED_E2M1), _halves, _two_scales),
+    _Parts(layouts.Q2_K, two_bits(), _nibble_each, _two_scales_and_minima),
+    _Parts(layouts.Q3_K, three_bits(4), _byte_each, _two_scales),
+    _Parts(layouts.Q4_K, nibbles(), _bytes_and_minima, _scale_and_minimum),
+    _Parts(layouts.Q5_K, five_bits(), _bytes_and_minima, _scale_and_minimum),
+    _Parts(layouts.Q6_K, six_bits(32), _byte_each, _two_scales),
+    _Parts(layouts.IQ4_XS, levels(*_IQ4_LEVELS), _byte, _one_scale),
+    _Parts(layouts.IQ1, levels(*layouts.IQ1_LEVELS), _byte_each_of_f32, _two_scales),
+    _Parts(layouts.IQ2, levels(*layouts.IQ2_LEVELS), _byte_each_of_f32, _two_scales),
+    _Parts(layouts.IQ3_XXS, levels(*layouts.IQ3_XXS_LEVELS), _byte_each_of_f32, _two_scales),
+    _Parts(layouts.IQ3_S, levels(*layouts.IQ3_S_LEVELS), _byte_each_of_f32, _two_scales),
+)
 
-@kernel
-def matmul_q8_0(
-    thread: int, threads: int, w: Address, panels: Address, y: Address, groups: Int, blocks: Int, y_stride: Int,
-    tokens: Live, accumulate: Int,
-) -> None:  # fmt: skip
-    """y[t, 16 groups] (+)= W[16 groups, 32 blocks] x[t]; x as `quantize` leaves it; y_stride in bytes."""
-    _matmul_q8(thread, threads, w, panels, y, groups, blocks, y_stride, tokens, accumulate)
-
-
-@kernel
-def matmul_q4_0(
-    thread: int, threads: int, w: Address, panels: Address, y: Address, groups: Int, blocks: Int, y_stride: Int,
-    tokens: Live, accumulate: Int,
-) -> None:  # fmt: skip
-    """y[t, 16 groups] (+)= W[16 groups, 32 blocks] x[t]; x as `quantize` leaves it; y_stride in bytes."""
-    _matmul_q4(thread, threads, w, panels, y, groups, blocks, y_stride, tokens, accumulate)
-
-
-# --- packing ----------------------------------------------------------------------------------------
-
-
-@helper
-def _pack(thread, threads, source, order, target, rows, groups, blocks, block_bytes, words):
-    """Interleave 16 rows: their 4-byte words side by side, then their scales. Rows beyond the last are zero."""
-    record = words * 64 + 32
-    for i in range(groups * thread // threads, groups * (thread + 1) // threads):
-        for lane in range(ROWS):
-            row = i * ROWS + lane
-            if row < rows:
-                start = source + get_i32(order + row * 4) * blocks * block_bytes
-            for b in range(blocks):
-                out = target + (i * blocks + b) * record + lane * 4
-                scale = target + (i * blocks + b) * record + words * 64 + lane * 2
-                if row >= rows:
-                    for k in range(words):
-                        set_i32(out + k * 64, np.int32(0))
-                    set_i16(scale, np.int16(0))
-                    continue
-                block = start + b * block_bytes
-                set_i16(scale, np.int16(get_i32(block)))
-                for k in range(words):
-                    set_i32(out + k * 64, get_i32(block + 2 + k * 4))
-
-
-@kernel
-def pack_q8_0(
-    thread: int,
-    threads: int,
-    source: Address,
-    order: Address,
-    target: Address,
-    rows: Int,
-    groups: Int,
-    blocks: Int,
-) -> None:
-    """GGUF's Q8_0 rows, taken in `order` (int32), to records."""
-    _pack(thread, threads, source, order, target, rows, groups, blocks, Q8_BLOCK, 8)
-
-
-@kernel
-def pack_q4_0(
-    thread: int,
-    threads: int,
-    source: Address,
-    order: Address,
-    target: Address,
-    rows: Int,
-    groups: Int,
-    blocks: Int,
-) -> None:
-    """GGUF's Q4_0 rows, taken in `order` (int32), to records: a nibble's column stays where GGUF has it."""
-    _pack(thread, threads, source, order, target, rows, groups, blocks, Q4_BLOCK, 4)
+for _parts in _ALL:
+    assert _parts.quants.size * _parts.layout.block // 32 == _parts.layout.quants, _parts.layout.name
+    register(_make_matmul(_parts), _parts.layout.matmul, _parts.layout.name)

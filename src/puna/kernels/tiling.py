@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from puna import hardware
 
-# 32 registers of 16 lanes with AVX-512; elsewhere a 16-lane vector takes two or four of 16 registers.
+# 32 registers of 16 lanes with AVX-512; elsewhere a 16-lane vector takes two of 16 registers or four of 32.
 _TARGET = hardware.target(hardware.isa())
 _WIDE = _TARGET.isa is hardware.ISA.AVX512VNNI
 
-TOKENS_MANY = 12 if _WIDE else 3
+TOKENS_MANY = 12 if _WIDE else 4
 TOKENS_SOME = 4 if _WIDE else 2
 TOKENS = (TOKENS_MANY, TOKENS_SOME, 1)
+
+# Bytes of a token's 32 int8, their scale and sum in a panel of activations; of what only some layouts read beside.
+PANEL_BLOCK, EXTRA_BLOCK = 40, 20
 
 # Query rows of attention, a float accumulator each; fewer than 4 would wait for each other's additions.
 ROWS = (16, 8, 4, 1) if _WIDE else (4, 2, 1)

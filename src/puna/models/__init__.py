@@ -1,6 +1,16 @@
 """Architectures: one short file each, which records the forward pass on a tape; and the model that runs it."""
 
-from puna.models.forward import BLOCK_SIZE
-from puna.models.model import ARCHITECTURES, MAX_TOKENS, Chunk, Model, blocks_for, load
+from puna.models.kv_cache import BLOCK_SIZE, KV_TYPES
+from puna.models.model import ARCHITECTURES, MAX_TOKENS, Chunk, Model, blocks_for, configuration, load
 
-__all__ = ["ARCHITECTURES", "BLOCK_SIZE", "MAX_TOKENS", "Chunk", "Model", "blocks_for", "load"]
+__all__ = [
+    "ARCHITECTURES",
+    "BLOCK_SIZE",
+    "KV_TYPES",
+    "MAX_TOKENS",
+    "Chunk",
+    "Model",
+    "blocks_for",
+    "configuration",
+    "load",
+]

@@ -45,7 +45,7 @@ def _attention(
     v = project("v", c.head_count_kv * c.value_length, None)
     f.rope(q, c.head_count)
     f.rope(k, c.head_count_kv)
-    return f.attention(q, k, v)
+    return f.attention(q, k, v, window=c.sliding_window)
 
 
 def _bias(weights: Weights, part: str, rows: int, order: Order = None) -> NDArray[np.float32] | None:

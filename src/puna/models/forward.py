@@ -15,16 +15,13 @@ from numpy.typing import NDArray
 
 from puna.gguf import ModelConfig
 from puna.kernels import KernelLibrary, Tape
+from puna.kernels.attention_sizes import scratch_bytes
 from puna.kernels.tape import Argument
-from puna.kernels.tiling import ROWS_MANY
+from puna.kernels.tiling import EXTRA_BLOCK, PANEL_BLOCK
+from puna.models.kv_cache import BLOCK_SIZE, KVCache
 from puna.models.memory import padded, zeros
 from puna.models.rope import RopeTable
 from puna.models.weights import Matrix
-
-BLOCK_SIZE = 32  # positions in a KV block, as the attention kernels have it
-TOKEN_BLOCK = 40  # bytes of a token in 32 quantised columns, likewise
-_CHUNK = 256  # positions in a chunk of scores, likewise
-KV_TYPES = {"f16": 2, "f32": 4}  # and their bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +63,12 @@ class Forward:
     """Records a forward pass."""
 
     def __init__(
-        self, config: ModelConfig, library: KernelLibrary, step: Step, rope: RopeTable, *, threads: int,
-        num_blocks: int, kv_type: str,
+        self, config: ModelConfig, library: KernelLibrary, step: Step, rope: RopeTable, kv_cache: KVCache, *,
+        threads: int,
     ) -> None:  # fmt: skip
         self.tape = Tape(library)
         self.step = step
-        self._config, self._rope, self._threads = config, rope, threads
-        self._num_blocks, self._kv_type = num_blocks, kv_type
+        self._config, self._rope, self._kv_cache, self._threads = config, rope, kv_cache, threads
         self._buffers: dict[tuple[str, int, int], NDArray[Any]] = {}
         self._quantized: dict[tuple[int, int], Activation] = {}
         self.input = self._activation("x", config.embedding_length, step.tokens)
@@ -102,7 +98,7 @@ class Forward:
 
     def _quantize(self, x: Activation) -> NDArray[np.uint8]:
         rows, width = x.rows.capacity, x.width
-        panels = self._buffer("panels", rows, width // 32 * TOKEN_BLOCK, np.uint8)
+        panels = self._buffer("panels", rows, width // 32 * (PANEL_BLOCK + EXTRA_BLOCK), np.uint8)
         if self._quantized.get((rows, width)) is not x:
             self._quantized[rows, width] = x
             self.tape.record("quantize", {"x": x.data, "panels": panels, "width": width, "rows": x.rows.count})
@@ -161,13 +157,20 @@ class Forward:
             },
         )  # fmt: skip
 
-    def attention(self, q: Activation, k: Activation, v: Activation) -> Activation:
-        """Store k and v in a new layer's cache, then causal attention of every row to its own sequence."""
-        c, step = self._config, self.step
+    def attention(
+        self, q: Activation, k: Activation, v: Activation, *, scale: float | None = None, window: int | None = None,
+        softcap: float = 0.0,
+    ) -> Activation:  # fmt: skip
+        """Store k and v in a new layer's cache, then causal attention of every row to its own sequence.
+
+        scale: of q k, by default 1 / sqrt(key length); window: how many positions a row sees, itself included, None
+        for all; softcap: scores become softcap tanh(score / softcap), 0 for as they are.
+        """
+        c, step, cache = self._config, self.step, self._kv_cache
         key, value, heads = c.key_length, c.value_length, c.head_count_kv
-        pool = zeros((self._num_blocks, heads, BLOCK_SIZE * (key + value) * KV_TYPES[self._kv_type]), np.uint8)
+        pool = cache.add_layer(heads, key, value)
         self.tape.record(
-            f"store_kv_{self._kv_type}",
+            f"store_kv_{cache.kv_type}",
             {
                 "k": k.data, "v": v.data, "pool": pool, "positions": step.positions, "tables": step.tables,
                 "heads": heads, "key": key, "value": value, "k_stride": k.stride, "v_stride": v.stride,
@@ -175,17 +178,21 @@ class Forward:
             },
         )  # fmt: skip
         out = self._activation("attention", c.head_count * value, q.rows)
-        rows = max(ROWS_MANY, c.head_count // heads)
-        scratch = self._buffer("scratch", self._threads, rows * (key + value + 1 + 16 + _CHUNK) + 16)
+        size = scratch_bytes(c.head_count // heads, key, value, cache.num_blocks * BLOCK_SIZE)
+        scratch = self._buffer("scratch", self._threads, size, np.uint8)
+        sizes: dict[str, Argument] = {"q_heads": c.head_count, "heads": heads, "key": key, "value": value}
+        memory: dict[str, Argument] = {"segments": step.segments, "scratch": scratch, "scratch_bytes": size}
+        last: dict[str, Argument] = {"window": window or 0, "count": step.segment_count}
         self.tape.record(
-            f"attention_{self._kv_type}",
+            f"attention_{cache.kv_type}",
             {
-                "q": q.data, "out": out.data, "pool": pool, "segments": step.segments, "scratch": scratch,
-                "scratch_bytes": int(scratch.strides[0]), "q_heads": c.head_count, "heads": heads, "key": key,
-                "value": value, "q_stride": q.stride, "out_stride": out.stride, "scale": 1.0 / math.sqrt(key),
-                "count": step.segment_count,
+                "q": q.data, "out": out.data, "pool": pool, **memory, **sizes, "q_stride": q.stride,
+                "out_stride": out.stride, "scale": 1.0 / math.sqrt(key) if scale is None else scale,
+                "softcap": softcap, **last,
             },
         )  # fmt: skip
+        if self._threads > 1:  # threads have divided the work
+            self.tape.record("merge_attention", {"out": out.data, **memory, **sizes, "out_stride": out.stride, **last})
         return out
 
     def silu_gate(self, gate: Activation, up: Activation) -> Activation:

@@ -17,9 +17,10 @@ from puna.errors import UnsupportedModel
 from puna.gguf import ModelConfig, ModelFile, dequantize
 from puna.kernels import Progress, Team
 from puna.models import llama, qwen2
-from puna.models.forward import BLOCK_SIZE, KV_TYPES, Forward, Step
+from puna.models.forward import Forward, Step
+from puna.models.kv_cache import BLOCK_SIZE, KV_TYPES, KVCache
 from puna.models.rope import SCALING_TYPES, RopeTable
-from puna.models.weights import Weights
+from puna.models.weights import Weights, kernel_groups
 
 Record = Callable[[Forward, Weights, ModelConfig], None]
 
@@ -46,21 +47,22 @@ class Model:
 
     def __init__(
         self, file: ModelFile, config: ModelConfig, forward: Forward, team: Team, rope: RopeTable, weights: Weights,
-        num_blocks: int, context: int,
+        kv_cache: KVCache, context: int,
     ) -> None:  # fmt: skip
         assert forward.logits is not None
         self.config = config
         self.vocab_size = config.vocab_size
         self.max_tokens = forward.step.tokens.capacity
         self.max_outputs = forward.step.outputs.capacity
-        self.num_blocks = num_blocks
+        self.num_blocks = kv_cache.num_blocks
+        self.kv_block_bytes = kv_cache.block_bytes
         self.context = context  # positions that a sequence may have
         self.weight_bytes = weights.packed_bytes  # read for each token that is decoded
         self.warnings = weights.warnings()
         self._embedding = file.tensors["token_embd.weight"]
-        self._rows = self._embedding.data.reshape(config.vocab_size, -1)
         self._forward, self._step, self._team, self._rope = forward, forward.step, team, rope
         self._logits = forward.logits.data
+        self._kv_cache = kv_cache
 
     def forward(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
         """Run one step; float32 (sum of the chunks' outputs, vocab_size), valid until the next call.
@@ -117,8 +119,16 @@ class Model:
 
     def _embed(self, tokens: NDArray[np.int64]) -> None:
         width = self.config.embedding_length
-        raw = self._rows[tokens].reshape(-1)
+        raw = np.concatenate([self._embedding.read(token, token + 1) for token in tokens.tolist()])
         self._forward.input.data[: len(tokens), :width] = dequantize(raw, self._embedding.type, (len(tokens), width))
+
+    def read_kv_block(self, index: int) -> NDArray[np.uint8]:
+        """A copy of a KV block: `kv_block_bytes` bytes, layer after layer. Not while a step runs."""
+        return self._kv_cache.read_block(index)
+
+    def write_kv_block(self, index: int, data: bytes | memoryview | NDArray[np.uint8]) -> None:
+        """Put back what `read_kv_block` gave, in any block. Raises ValueError for another size."""
+        self._kv_cache.write_block(index, data)
 
     def close(self) -> None:
         """End the team's threads."""
@@ -131,35 +141,33 @@ def load(
 ) -> Model:  # fmt: skip
     """Load a model for `num_blocks` KV blocks of 32 positions (their memory is taken as they are used).
 
-    context: positions that a sequence may have, by default as many as the blocks hold, within a sliding window.
-    More than the model was trained for is allowed, more than its window is not (see `ModelConfig.context_limit`).
-    kv_type: 'f16' or 'f32'. Raises UnsupportedModel or InvalidGGUF when the file is not one we can run, ValueError
-    for arguments that make no sense.
+    context: positions that a sequence may have, by default as many as the blocks hold; more than the model was
+    trained for is allowed. kv_type: 'f16', 'q8_0' or 'f32'. Raises UnsupportedModel or InvalidGGUF when the file is
+    not one we can run, ValueError for arguments that make no sense.
     """
-    config = _config(file)
+    config = configuration(file)
     record = ARCHITECTURES[config.architecture]
-    context = _context(file, config, num_blocks, context)
+    context = _context(num_blocks, context)
     if threads < 1 or max_outputs < 1 or kv_type not in KV_TYPES:
         raise ValueError(f"threads={threads}, max_outputs={max_outputs}, kv_type={kv_type!r}")
-    library = kernels.load(progress)
-    team = Team(library, threads)
-    try:
-        weights = Weights(file, library, team)
+    if kv_type == "q8_0" and (config.key_length % 32 or config.value_length % 32):
+        sizes = f"{config.key_length} (keys) and {config.value_length} (values)"
+        raise UnsupportedModel(f"{file.path}: a q8_0 KV cache needs heads in multiples of 32, not {sizes}: use f16")
+    library = kernels.load(progress, {f"attention_{kv_type}", *kernel_groups(file)})
+    with Weights(file, library, threads) as weights:
         if progress:
             weights.on_taken = lambda done, total: progress("loading weights", done, total)
         weights.tensor("token_embd.weight", (config.vocab_size, config.embedding_length))
         rope = RopeTable(config.rope, context, _freq_factors(weights, config))
         step = Step(MAX_TOKENS, max_outputs, max_chunks=MAX_TOKENS)
-        forward = Forward(config, library, step, rope, threads=threads, num_blocks=num_blocks, kv_type=kv_type)
+        kv_cache = KVCache(num_blocks, kv_type)
+        forward = Forward(config, library, step, rope, kv_cache, threads=threads)
         record(forward, weights, config)
         weights.check_all_taken(ignored=("rope_freqs.weight",))
-    except BaseException:
-        team.close()
-        raise
-    return Model(file, config, forward, team, rope, weights, num_blocks, context)
+    return Model(file, config, forward, Team(library, threads), rope, weights, kv_cache, context)
 
 
-def _config(file: ModelFile) -> ModelConfig:
+def configuration(file: ModelFile) -> ModelConfig:
     """The configuration, if it is one that we can run; other architectures' metadata need not even be alike."""
     name = file.metadata.get("general.architecture")
     if isinstance(name, str) and name not in ARCHITECTURES:
@@ -176,20 +184,13 @@ def _config(file: ModelFile) -> ModelConfig:
     return config
 
 
-def _context(file: ModelFile, config: ModelConfig, num_blocks: int, context: int | None) -> int:
+def _context(num_blocks: int, context: int | None) -> int:
     if num_blocks < 1:
         raise ValueError(f"num_blocks={num_blocks}")
     held = num_blocks * BLOCK_SIZE
-    if context is None:
-        return min(held, config.sliding_window or held)
-    if not 1 <= context <= held:
+    if context is not None and not 1 <= context <= held:
         raise ValueError(f"context={context} is not 1 to {held}, what {num_blocks} blocks hold")
-    if config.sliding_window and context > config.sliding_window:
-        raise UnsupportedModel(
-            f"{file.path}: a context of {context} tokens, but this model's attention is a sliding window of "
-            f"{config.sliding_window}, which is not supported yet: load it with a context of at most that"
-        )
-    return context
+    return context or held
 
 
 def _freq_factors(weights: Weights, config: ModelConfig) -> NDArray[np.float32] | None:

@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from llvmlite import binding as llvm
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -16,10 +17,14 @@ from numba.extending import intrinsic, models, register_model
 
 from puna import hardware
 
+# The first part of the names of an architecture's own intrinsics.
+_INTRINSICS = {"x86_64": "x86", "aarch64": "aarch64"}
+
 # A process compiles for one instruction set (kernels are compiled in a process of their own).
 ISA = hardware.isa()
+_OF_OTHERS = tuple(f"llvm.{name}." for machine, name in _INTRINSICS.items() if machine != hardware.machine())
 
-I8, I16, I32, I64 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
+I1, I8, I16, I32, I64 = ir.IntType(1), ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
 F16, F32 = ir.HalfType(), ir.FloatType()
 ADDRESS = types.int64
 
@@ -88,7 +93,14 @@ def shuffle(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, indices: list[int])
     return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, len(indices)), indices))
 
 
+# What stands for "llvm." in the names of another architecture's instructions while Numba compiles for this one.
+FOREIGN = "puna.foreign."
+
+
 def call_llvm(builder: ir.IRBuilder, name: str, result: ir.Type, *arguments: ir.Value) -> ir.Value:
     """Call an LLVM intrinsic by its name."""
+    if name.startswith(_OF_OTHERS):
+        name = FOREIGN + name.removeprefix("llvm.")
+        llvm.add_symbol(name, 1)  # never called here, but Numba wants an address
     signature = ir.FunctionType(result, [a.type for a in arguments])
     return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), arguments)

@@ -14,17 +14,15 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, register_model
 
-from puna.hardware import ISA as Isa
+from puna.simd.dot import DOTS, load_word
 from puna.simd.instruction import (
     ADDRESS,
     F32,
-    I16,
     I32,
     I64,
     ISA,
     Vector,
     VectorModel,
-    call_llvm,
     constant,
     pointer,
     register,
@@ -160,65 +158,14 @@ def tile_lane_vector(_context: Any, tile: Any, index: Any) -> Any:
 # --- integer tiles: dot products of quants ----------------------------------------------------------
 #
 # A lane is a row of weights. 64 bytes of weights are 16 rows x 4 columns; the 4 activations of those columns
-# (int8, -127 to 127) are the same for all rows. VNNI multiplies unsigned by signed bytes and adds fours.
+# (int8, -127 to 127) are one word, the same for all rows. How they are multiplied is in `dot`.
 
-
-def _dot_unsigned(b: ir.IRBuilder, acc: ir.Value, u: ir.Value, x: ir.Value) -> ir.Value:
-    """acc + the sums of 4 products, u in 0 to 255 (VNNI) or 0 to 127 (elsewhere: 16-bit sums must not saturate)."""
-    if ISA is Isa.AVX512VNNI:
-        return call_llvm(b, "llvm.x86.avx512.vpdpbusd.512", _I32S, acc, b.bitcast(u, _I32S), x)
-    if ISA is Isa.AVX2:
-        return b.add(acc, _by_halves(b, _pmaddubsw, u, b.bitcast(x, u.type)))
-    return b.add(acc, _portable_dot(b, u, b.bitcast(x, u.type), signed=False))
-
-
-def _dot_signed(b: ir.IRBuilder, acc: ir.Value, w: ir.Value, x: ir.Value) -> ir.Value:
-    """acc + the sums of 4 products of signed bytes; on VNNI of w + 128, which `i8_start_tile` has taken off."""
-    if ISA is Isa.AVX512VNNI:
-        return _dot_unsigned(b, acc, b.xor(w, constant(w.type, 0x80)), x)
-    x = b.bitcast(x, w.type)
-    if ISA is Isa.AVX2:
-        return b.add(acc, _by_halves(b, _signed_pmaddubsw, w, x))
-    return b.add(acc, _portable_dot(b, w, x, signed=True))
-
-
-def _half(b: ir.IRBuilder, v: ir.Value, upper: int) -> ir.Value:
-    n = v.type.count // 2
-    indices = ir.Constant(ir.VectorType(I32, n), list(range(upper * n, (upper + 1) * n)))
-    return b.shuffle_vector(v, ir.Constant(v.type, ir.Undefined), indices)
-
-
-def _by_halves(b: ir.IRBuilder, emit: Callable[..., Any], u: ir.Value, x: ir.Value) -> ir.Value:
-    low, high = (emit(b, _half(b, u, h), _half(b, x, h)) for h in (0, 1))
-    return b.shuffle_vector(low, high, ir.Constant(ir.VectorType(I32, LANES), list(range(LANES))))
-
-
-def _pmaddubsw(b: ir.IRBuilder, u: ir.Value, x: ir.Value) -> ir.Value:
-    pairs = call_llvm(b, "llvm.x86.avx2.pmadd.ub.sw", ir.VectorType(I16, 16), u, x)
-    ones = constant(ir.VectorType(I16, 16), 1)
-    return call_llvm(b, "llvm.x86.avx2.pmadd.wd", ir.VectorType(I32, 8), pairs, ones)
-
-
-def _signed_pmaddubsw(b: ir.IRBuilder, w: ir.Value, x: ir.Value) -> ir.Value:
-    # |w| times x with w's sign: 2 * 128 * 127 still fits in 16 bits.
-    narrow = w.type
-    magnitude = call_llvm(b, "llvm.abs.v32i8", narrow, w, ir.Constant(ir.IntType(1), 0))
-    return _pmaddubsw(b, magnitude, call_llvm(b, "llvm.x86.avx2.psign.b", narrow, x, w))
-
-
-def _portable_dot(b: ir.IRBuilder, u: ir.Value, x: ir.Value, *, signed: bool) -> ir.Value:
-    wide = ir.VectorType(I16, 64)
-    products = b.mul(b.sext(u, wide) if signed else b.zext(u, wide), b.sext(x, wide))
-    columns = []
-    for k in range(4):
-        lanes = ir.Constant(ir.VectorType(I32, LANES), list(range(k, 64, 4)))
-        columns.append(b.sext(b.shuffle_vector(products, ir.Constant(wide, ir.Undefined), lanes), _I32S))
-    return b.add(b.add(columns[0], columns[1]), b.add(columns[2], columns[3]))
+_DOT = DOTS[ISA]
 
 
 def _words(b: ir.IRBuilder, base: ir.Value, count: int, scalar: ir.Type) -> list[ir.Value]:
     """Words t = 0, 1, ... of 4 bytes from an address, each in all lanes."""
-    return [_load_splat(b, b.add(base, I64(4 * t)), scalar) for t in range(count)]
+    return [load_word(b, base, t, scalar) for t in range(count)]
 
 
 @_make(i32x16, ADDRESS)
@@ -227,24 +174,81 @@ def u4_start_tile(b: Any, count: int, sums: Any) -> Any:
     return _words(b, sums, count, I32)
 
 
-@_make(i32x16, ADDRESS)
-def i8_start_tile(b: Any, count: int, sums: Any) -> Any:
-    """What `dot_i8_tile` must start from, from the int32 -8 sum(x[t]) at `sums`: -128 sum(x[t]) with VNNI, else 0."""
-    if ISA is not Isa.AVX512VNNI:
-        return [constant(_I32S, 0)] * count
-    return [b.shl(v, constant(_I32S, 4)) for v in _words(b, sums, count, I32)]
+def start_tile(offset: int, unit: int) -> Any:
+    """An instruction that gives what sums of quants stored as q + offset start from: (count, address of sums) -> tile.
+
+    There stand the int32 -unit sum(x[t]); the tile is -offset sum(x[t]). Both are powers of two, or offset is 0.
+    """
+
+    def start(b: Any, count: int, sums: Any) -> Any:
+        """What sums start from."""
+        if offset == 0:
+            return [constant(_I32S, 0)] * count
+        words = _words(b, sums, count, I32)
+        if offset < unit:
+            return [b.ashr(v, constant(_I32S, (unit // offset).bit_length() - 1)) for v in words]
+        return [b.shl(v, constant(_I32S, (offset // unit).bit_length() - 1)) for v in words]
+
+    return _make(i32x16, ADDRESS)(start)
+
+
+def signed_offset() -> int:
+    """What the machine's dot product of signed bytes needs taken off each weight by the start of its sum."""
+    return -_DOT.signed_start
 
 
 @_change(i8x64, ADDRESS)
 def dot_u4_tile(b: Any, tile: Any, u: Any, words: Any) -> Any:
-    """tile[t] += 16 rows x 4 columns of nibbles (0 to 15) times the 4 int8 of word t."""
-    return [_dot_unsigned(b, v, u, x) for v, x in zip(tile, _words(b, words, len(tile), I32), strict=True)]
+    """tile[t] += 16 rows x 4 columns of small quants (0 to 127) times the 4 int8 of word t."""
+    return [_DOT.unsigned(b, v, u, x) for v, x in zip(tile, _words(b, words, len(tile), I32), strict=True)]
 
 
 @_change(i8x64, ADDRESS)
 def dot_i8_tile(b: Any, tile: Any, w: Any, words: Any) -> Any:
     """tile[t] += 16 rows x 4 columns of int8 times the 4 int8 of word t."""
-    return [_dot_signed(b, v, w, x) for v, x in zip(tile, _words(b, words, len(tile), I32), strict=True)]
+    return [_DOT.signed(b, v, w, x) for v, x in zip(tile, _words(b, words, len(tile), I32), strict=True)]
+
+
+# Sums of many products have a form of their own while they are added up: see `dot.Dot`. A sum begins with `open_...`
+# of what it starts from, takes two chunks at a time, and is 16 int32 a token again after `close_...` of both.
+
+_narrow = Vector("narrow", _DOT.narrow)
+
+
+def _opening(kind: Vector, emit: Callable[..., Any]) -> Any:
+    def typed(_context: Any, ints: Any) -> Any:
+        def generate(_c: Any, b: ir.IRBuilder, _s: Any, values: Any) -> Any:
+            return _pack(b, emit(b, _unpack(b, values[0])))
+
+        return _tile(kind, ints.count)(ints), generate
+
+    return register(typed, emit, 1)
+
+
+def _adding(emit: Callable[..., Any]) -> Any:
+    def add(b: ir.IRBuilder, sums: Any, u: Any, words: Any, v: Any, other_words: Any) -> Any:
+        return emit(b, sums, (u, words), (v, other_words))
+
+    add.__name__, add.__doc__ = emit.__name__, emit.__doc__
+    return _change(i8x64, ADDRESS, i8x64, ADDRESS)(add)
+
+
+def _closing(emit: Callable[..., Any]) -> Any:
+    def typed(_context: Any, ints: Any, sums: Any) -> Any:
+        def generate(_c: Any, b: ir.IRBuilder, _s: Any, values: Any) -> Any:
+            return _pack(b, emit(b, *(_unpack(b, v) for v in values)))
+
+        return ints(ints, sums), generate
+
+    return register(typed, emit, 2)
+
+
+open_narrow, add_narrow, close_narrow = (
+    _opening(_narrow, _DOT.open_narrow), _adding(_DOT.add_narrow), _closing(_DOT.close_narrow),
+)  # fmt: skip
+open_bytes, add_bytes, close_bytes = (
+    _opening(i32x16, _DOT.open_bytes), _adding(_DOT.add_bytes), _closing(_DOT.close_bytes),
+)  # fmt: skip
 
 
 @intrinsic  # type: ignore[untyped-decorator]

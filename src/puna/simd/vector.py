@@ -38,7 +38,8 @@ i8x64 = Vector("i8x64", ir.VectorType(I8, 64))
 i32x16 = Vector("i32x16", ir.VectorType(I32, LANES))
 f32x16 = Vector("f32x16", ir.VectorType(F32, LANES))
 
-_F32S, _I32S, _I16S = f32x16.llvm_type, i32x16.llvm_type, ir.VectorType(I16, LANES)
+_F32S, _I32S = f32x16.llvm_type, i32x16.llvm_type
+_I16S, _I8S = ir.VectorType(I16, LANES), ir.VectorType(I8, LANES)
 
 # Adding 1.5 * 2**23 leaves a float's nearest integer (ties to even) in its low mantissa bits.
 _ROUNDER, _ROUNDER_BITS = 12582912.0, 0x4B400000
@@ -62,6 +63,7 @@ _operator(operator.sub, "fsub", f32x16)
 _operator(operator.mul, "fmul", f32x16)
 _operator(operator.truediv, "fdiv", f32x16)
 _operator(operator.add, "add", i32x16)
+_operator(operator.or_, "or_", i8x64)
 
 
 def emit_fma(b: ir.IRBuilder, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
@@ -128,6 +130,24 @@ def exp(b: Any, x: Any) -> Any:
     return b.select(in_range, b.fmul(p, b.bitcast(power, _F32S)), constant(_F32S, 0.0))
 
 
+@instruction(f32x16, f32x16)
+def exp2(b: Any, x: Any) -> Any:
+    """2**x to about 2 ulp for x < 128; 0 below -125, exactly 1 at 0.
+
+    x = n + r with |r| <= 1/2: a polynomial in r (fitted to the relative error), then n into the exponent.
+    """
+    in_range = b.fcmp_ordered(">=", x, constant(_F32S, -125.0))
+    x = b.select(in_range, x, constant(_F32S, -125.0))
+    shifted = b.fadd(x, constant(_F32S, _ROUNDER))
+    r = b.fsub(x, b.fsub(shifted, constant(_F32S, _ROUNDER)))
+    p = constant(_F32S, 1.326472604285504e-3)
+    for c in (9.671512722280166e-3, 5.550733747089114e-2, 0.24022242083573878, 0.693146977596495, 1.0):
+        p = emit_fma(b, p, r, constant(_F32S, c))
+    exponent = b.shl(b.bitcast(shifted, _I32S), constant(_I32S, 23))  # n lies in the low bits of `shifted`
+    power = b.bitcast(b.add(b.bitcast(p, _I32S), exponent), _F32S)
+    return b.select(in_range, power, constant(_F32S, 0.0))
+
+
 # --- lanes together ---------------------------------------------------------------------------------
 
 
@@ -167,6 +187,13 @@ def keep_below(b: Any, v: Any, count: Any, other: Any) -> Any:
     """The first `count` lanes of v (any integer), `other` in the rest."""
     lanes = ir.Constant(ir.VectorType(I64, LANES), list(range(LANES)))
     return b.select(b.icmp_signed("<", lanes, splat(b, count, LANES)), v, splat(b, other, LANES))
+
+
+@instruction(f32x16, f32x16, types.int64, types.float32)
+def keep_from(b: Any, v: Any, first: Any, other: Any) -> Any:
+    """The lanes of v from `first` (any integer) on, `other` in those before."""
+    lanes = ir.Constant(ir.VectorType(I64, LANES), list(range(LANES)))
+    return b.select(b.icmp_signed(">=", lanes, splat(b, first, LANES)), v, splat(b, other, LANES))
 
 
 # --- loads and stores -------------------------------------------------------------------------------
@@ -269,27 +296,28 @@ def scatter_f16(b: Any, p: Any, stride: Any, v: Any) -> None:
     _scatter(b, p, stride, _to_f16(b, v))
 
 
+@instruction(f32x16, ADDRESS)
+def load_bytes(b: Any, p: Any) -> Any:
+    """16 int8 as floats."""
+    return b.sitofp(b.sext(b.load(pointer(b, p, _I8S), align=1), _I32S), _F32S)
+
+
+@instruction(types.void, ADDRESS, i32x16)
+def store_bytes(b: Any, p: Any, v: Any) -> None:
+    """The low bytes of 16 integers."""
+    b.store(b.trunc(v, _I8S), pointer(b, p, _I8S), align=1)
+
+
+@instruction(types.void, ADDRESS, types.int64, i32x16)
+def scatter_bytes(b: Any, p: Any, stride: Any, v: Any) -> None:
+    """The low byte of lane i to p + i * stride bytes."""
+    _scatter(b, p, stride, b.trunc(v, _I8S))
+
+
 @instruction(f32x16, types.float32)
 def splat_f32(b: Any, x: Any) -> Any:
     """x in every lane."""
     return splat(b, x, LANES)
-
-
-# --- quants -----------------------------------------------------------------------------------------
-
-
-@instruction(i8x64, i8x64)
-def low_nibbles(b: Any, v: Any) -> Any:
-    """The lower 4 bits of each byte."""
-    return b.and_(v, constant(v.type, 15))
-
-
-@instruction(i8x64, i8x64)
-def high_nibbles(b: Any, v: Any) -> Any:
-    """The upper 4 bits of each byte."""
-    words = ir.VectorType(I16, 32)
-    shifted = b.lshr(b.bitcast(v, words), constant(words, 4))
-    return b.and_(b.bitcast(shifted, v.type), constant(v.type, 15))
 
 
 # --- scalars, memory, control -----------------------------------------------------------------------
@@ -314,9 +342,12 @@ def _setter(name: str, value: Any, llvm_type: ir.Type) -> Any:
 get_i64 = _getter("get_i64", types.int64, I64)
 get_i32 = _getter("get_i32", types.int32, I32)
 get_i16 = _getter("get_i16", types.int16, I16)
+get_u8 = _getter("get_u8", types.uint8, I8)
 get_f32 = _getter("get_f32", types.float32, F32)
+set_i64 = _setter("set_i64", types.int64, I64)
 set_i32 = _setter("set_i32", types.int32, I32)
 set_i16 = _setter("set_i16", types.int16, I16)
+set_u8 = _setter("set_u8", types.uint8, I8)
 set_f32 = _setter("set_f32", types.float32, F32)
 
 

@@ -160,11 +160,45 @@ SAMPLES = {
 }
 
 
+SEARCHED = {GGMLType[name] for name in ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS")}
+
+
 @pytest.mark.parametrize("sample", SAMPLES)
-@pytest.mark.parametrize("kind", sorted(QUANTIZABLE))
+@pytest.mark.parametrize("kind", sorted(QUANTIZABLE - SEARCHED))
 def test_quantised_numbers_equal_the_gguf_packages_bit_for_bit(kind: GGMLType, sample: str) -> None:
     array = SAMPLES[sample](np.random.default_rng(kind)).astype(np.float32)
     assert np.array_equal(quantize(array, kind), oracle_quantize(array, kind))
+
+
+# The root mean square error of llama.cpp's quantisers (`quantize_q4_K` of libggml-base 0.25.3 and the like, without
+# an importance matrix) on these numbers, as a fraction of their own root mean square.
+@pytest.mark.parametrize(
+    ("kind", "theirs"),
+    [
+        (GGMLType.Q2_K, 0.34562),
+        (GGMLType.Q3_K, 0.17572),
+        (GGMLType.Q4_K, 0.08453),
+        (GGMLType.Q5_K, 0.04298),
+        (GGMLType.Q6_K, 0.02179),
+        (GGMLType.IQ4_NL, 0.08817),
+        (GGMLType.IQ4_XS, 0.08887),
+    ],
+)
+def test_searched_scales_serve_as_well_as_llama_cpps(kind: GGMLType, theirs: float) -> None:
+    array = np.random.default_rng(0).laplace(size=(32, 1024)).astype(np.float32)
+    again = dequantize(quantize(array, kind), kind, array.shape)
+    assert np.square(again - array).mean() / np.square(array).mean() < (1.01 * theirs) ** 2
+
+
+@pytest.mark.parametrize("sample", ["gaussian", "zeros", "ties", "all alike", "rows of all magnitudes"])
+@pytest.mark.parametrize("kind", sorted(SEARCHED))
+def test_searched_scales_bear_awkward_numbers(kind: GGMLType, sample: str) -> None:
+    array = SAMPLES[sample](np.random.default_rng(kind)).astype(np.float32)
+    rows = np.abs(array).max(axis=1)
+    array = array[(rows == 0) | ((rows > 1) & (rows < 60000))]  # whose scales f16 can hold
+    again = dequantize(quantize(array, kind), kind, array.shape)
+    largest = np.abs(array).max(axis=1, keepdims=True)
+    assert (np.abs(again - array) <= (ERRORS[kind] + 2**-8) * largest).all()
 
 
 def test_all_that_the_gguf_package_can_quantise_can_be_quantised() -> None:
@@ -195,6 +229,13 @@ ERRORS = {
     GGMLType.Q4_1: 1 / 15,
     GGMLType.Q5_0: 1 / 16,
     GGMLType.Q5_1: 1 / 31,
+    GGMLType.Q2_K: 1 / 2,
+    GGMLType.Q3_K: 1 / 4,
+    GGMLType.Q4_K: 1 / 8,
+    GGMLType.Q5_K: 1 / 16,
+    GGMLType.Q6_K: 1 / 32,
+    GGMLType.IQ4_NL: 1 / 8,
+    GGMLType.IQ4_XS: 1 / 8,
     GGMLType.TQ1_0: 1 / 2,
     GGMLType.TQ2_0: 1 / 2,
     GGMLType.MXFP4: 1 / 4,

@@ -50,8 +50,7 @@ def open_folder(path: Path) -> ModelFile:
     }
     files = _open_weights(path)
     tensors = _tensors(path, config, architecture, files)
-    maps = [file.map for file in files]
-    return MappedModel(path, metadata, tensors, sum(file.size for file in files), maps, folder=path)
+    return MappedModel(path, metadata, tensors, [file.file for file in files], folder=path)
 
 
 def _architecture(config: Settings) -> Architecture:
@@ -121,8 +120,8 @@ def _tensors(
     _check_complete(folder, tensors, tied)
     factors = rope_frequency_factors(config)
     if factors is not None:
-        load = partial(_bytes_of, factors)
-        tensors["rope_freqs.weight"] = Tensor("rope_freqs.weight", factors.shape, GGMLType.F32, load)
+        read = partial(_rows_of, factors)
+        tensors["rope_freqs.weight"] = Tensor("rope_freqs.weight", factors.shape, GGMLType.F32, read)
     return tensors
 
 
@@ -138,10 +137,10 @@ def _as_gguf(stored: StoredTensor, name: str, config: Settings, architecture: Ar
     if not 1 <= len(stored.shape) <= 4 or 0 in stored.shape:
         raise InvalidGGUF(f"{config.source}: the tensor {stored.name!r:.120} has the shape {stored.shape}")
     heads = _heads_to_permute(name, config, architecture)
-    if heads is not None and stored.shape[0] % (2 * heads):
-        raise InvalidGGUF(f"{config.source}: {stored.name}: {stored.shape[0]} rows are not {heads} heads of even size")
+    if heads is not None and (stored.shape[0] % (2 * heads) or len(stored.shape) > 2):
+        raise InvalidGGUF(f"{config.source}: {stored.name}: {stored.shape} is not {heads} heads of even size")
     kind = GGMLType.F32 if len(stored.shape) == 1 else stored.type
-    return Tensor(name, stored.shape, kind, partial(_load, stored, heads, kind))
+    return Tensor(name, stored.shape, kind, partial(_read, stored, heads))
 
 
 def _heads_to_permute(name: str, config: Settings, architecture: Architecture) -> int | None:
@@ -151,17 +150,32 @@ def _heads_to_permute(name: str, config: Settings, architecture: Architecture) -
     return config.integer(architecture.permuted[part], config.integer("num_attention_heads"))
 
 
-def _load(stored: StoredTensor, heads: int | None, kind: GGMLType) -> NDArray[np.uint8]:
-    data = stored.data
-    if heads is not None:
-        data = _interleave_halves(data.reshape(stored.shape[0], -1), heads)
-    return data if kind is stored.type else _bytes_of(dequantize(data, stored.type, stored.shape))
+def _read(stored: StoredTensor, heads: int | None, first: int, last: int) -> NDArray[np.uint8]:
+    if len(stored.shape) == 1:
+        return _read_vector(stored, heads)
+    if heads is None:
+        return stored.read(first, last)
+    size = stored.shape[0] // heads  # rows of a head: those wanted are taken out of whole heads
+    begin, end = first // size, -(-last // size)
+    rows = _interleave_halves(stored.read(begin * size, end * size), end - begin, size)
+    return _bytes_of(rows[first - begin * size : last - begin * size])
 
 
-def _interleave_halves(rows: NDArray[np.uint8], heads: int) -> NDArray[np.uint8]:
-    """In each head, rows 0 .. d/2-1 and d/2 .. d-1 become rows 0, 2, 4, ... and 1, 3, 5, ...; flat."""
-    halves = rows.reshape(heads, 2, -1, rows.shape[1])
-    return _bytes_of(halves.swapaxes(1, 2))
+def _read_vector(stored: StoredTensor, heads: int | None) -> NDArray[np.uint8]:
+    """In F32."""
+    values = dequantize(stored.read(0, 1), stored.type, stored.shape)
+    return _bytes_of(values if heads is None else _interleave_halves(values, heads, len(values) // heads))
+
+
+def _interleave_halves(flat: NDArray[Any], heads: int, size: int) -> NDArray[Any]:
+    """In each head, rows 0 .. d/2-1 and d/2 .. d-1 become rows 0, 2, 4, ... and 1, 3, 5, ...; (rows, ...)."""
+    halves = flat.reshape(heads, 2, size // 2, -1)
+    return halves.swapaxes(1, 2).reshape(heads * size, -1)
+
+
+def _rows_of(vector: NDArray[Any], _first: int, _last: int) -> NDArray[np.uint8]:
+    """A vector is one row."""
+    return _bytes_of(vector)
 
 
 def _bytes_of(array: NDArray[Any]) -> NDArray[np.uint8]:

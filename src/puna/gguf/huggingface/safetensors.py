@@ -6,7 +6,6 @@ Knows nothing of models. As hostile as a GGUF: everything is checked against the
 
 from __future__ import annotations
 
-import mmap
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from puna.errors import InvalidGGUF, UnsupportedModel
 from puna.gguf.huggingface.json_file import parse_object
-from puna.gguf.mapped import map_file
+from puna.gguf.mapped import MappedFile
 from puna.gguf.types import GGMLType
 
 MAX_HEADER = 1 << 24  # bytes of JSON; a shard of the largest models has below 1 MB
@@ -38,7 +37,17 @@ class StoredTensor:
     name: str
     shape: tuple[int, ...]
     type: GGMLType
-    data: NDArray[np.uint8]
+    start: int  # the byte of the file at which it begins
+    file: MappedFile
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row."""
+        return self.type.nbytes(self.shape[-1:])
+
+    def read(self, first: int, last: int) -> NDArray[np.uint8]:
+        """The raw bytes of rows `first` to `last - 1`."""
+        return self.file.read(self.start + first * self.row_bytes, (last - first) * self.row_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +57,7 @@ class SafetensorsFile:
     path: Path
     tensors: dict[str, StoredTensor]
     ignored: dict[str, str]
-    map: mmap.mmap
-
-    @property
-    def size(self) -> int:
-        """Bytes on disk."""
-        return len(self.map)
+    file: MappedFile
 
     def require(self, name: str) -> StoredTensor:
         """The tensor, or UnsupportedModel for its type, or InvalidGGUF."""
@@ -69,13 +73,13 @@ class SafetensorsFile:
 
 def open_safetensors(path: Path) -> SafetensorsFile:
     """Map a file and read its index; raises InvalidGGUF or ModelNotFound."""
-    mapping = map_file(path)
-    index, body = _read_index(path, mapping)
+    file = MappedFile(path)
+    index, body = _read_index(file)
     tensors: dict[str, StoredTensor] = {}
     ignored: dict[str, str] = {}
     spans: list[tuple[int, int, str]] = []
     for name, entry in index.items():
-        kind, shape, start, end = _check_entry(path, name, entry, body.size)
+        kind, shape, start, end = _check_entry(path, name, entry, file.size - body)
         spans.append((start, end, name))
         if kind in _OTHER_TYPES:
             ignored[name] = kind
@@ -83,22 +87,22 @@ def open_safetensors(path: Path) -> SafetensorsFile:
         stored = _TYPES[kind]
         if end - start != stored.type_size * prod(shape):
             raise InvalidGGUF(f"{path}: {name}: {end - start} bytes do not make {kind} numbers of shape {shape}")
-        tensors[name] = StoredTensor(name, shape, stored, body[start:end])
+        tensors[name] = StoredTensor(name, shape, stored, body + start, file)
     _check_overlap(path, spans)
-    return SafetensorsFile(path, tensors, ignored, mapping)
+    return SafetensorsFile(path, tensors, ignored, file)
 
 
-def _read_index(path: Path, mapping: mmap.mmap) -> tuple[dict[str, Any], NDArray[np.uint8]]:
-    """The index, without the file's metadata, and the bytes that it indexes."""
-    data = np.frombuffer(mapping, np.uint8)
-    length = int.from_bytes(mapping[:8], "little")
-    if len(data) < 8 or length > len(data) - 8:
+def _read_index(file: MappedFile) -> tuple[dict[str, Any], int]:
+    """The index, without the file's metadata, and where the bytes begin that it indexes."""
+    path = file.path
+    length = int.from_bytes(file.map[:8], "little")
+    if file.size < 8 or length > file.size - 8:
         raise InvalidGGUF(f"{path}: truncated or no safetensors file: an index of {length} bytes")
     if length > MAX_HEADER:
         raise InvalidGGUF(f"{path}: an index of {length} bytes, the most we read is {MAX_HEADER}")
-    index = parse_object(mapping[8 : 8 + length], str(path))
+    index = parse_object(file.map[8 : 8 + length], str(path))
     index.pop("__metadata__", None)
-    return index, data[8 + length :]
+    return index, 8 + length
 
 
 def _check_entry(path: Path, name: str, entry: Any, size: int) -> tuple[str, tuple[int, ...], int, int]:

@@ -17,7 +17,7 @@ from puna.gguf.quants import fp4, i_quants, k_quants, legacy, plain, ternary
 from puna.gguf.quants.bits import Bytes, Floats, halves
 from puna.gguf.types import GGMLType
 
-CHUNK = 1 << 18  # elements decoded at once: temporaries stay in the cache and out of the memory bill
+CHUNK = 1 << 16  # elements decoded at once: temporaries stay in the cache and out of the memory bill
 
 _DEQUANTIZE: dict[GGMLType, Callable[[Bytes], Floats]] = {
     GGMLType.F32: plain.as_float32("<f4"),
@@ -65,6 +65,13 @@ _QUANTIZE: dict[GGMLType, Callable[[Floats], Bytes]] = {
     GGMLType.Q5_0: legacy.quantize_q5_0,
     GGMLType.Q5_1: legacy.quantize_q5_1,
     GGMLType.Q8_0: legacy.quantize_q8_0,
+    GGMLType.Q2_K: k_quants.quantize_q2_k,
+    GGMLType.Q3_K: k_quants.quantize_q3_k,
+    GGMLType.Q4_K: k_quants.quantize_q4_k,
+    GGMLType.Q5_K: k_quants.quantize_q5_k,
+    GGMLType.Q6_K: k_quants.quantize_q6_k,
+    GGMLType.IQ4_NL: i_quants.quantize_iq4_nl,
+    GGMLType.IQ4_XS: i_quants.quantize_iq4_xs,
     GGMLType.TQ1_0: ternary.quantize_tq1_0,
     GGMLType.TQ2_0: ternary.quantize_tq2_0,
     GGMLType.MXFP4: fp4.quantize_mxfp4,
@@ -96,7 +103,9 @@ def dequantize(data: NDArray[np.uint8], type: GGMLType, shape: tuple[int, ...]) 
 
 
 def quantize(array: NDArray[np.float32], type: GGMLType) -> NDArray[np.uint8]:  # noqa: A002
-    """The flat bytes of `array` (float32, rows last) stored as `type`, by round-to-nearest.
+    """The flat bytes of `array` (float32, rows last) stored as `type`.
+
+    Numbers go to the nearest level; scales of the K types and of IQ4 are searched for, so as to make the error small.
 
     Raises UnsupportedModel for a type that can only be read; ValueError for another dtype, rows that are not
     whole blocks, and (types in blocks) numbers that are not finite.

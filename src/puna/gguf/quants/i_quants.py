@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from puna.gguf.quants.bits import Bytes, Floats, halves, unpack, words
+from puna.gguf.quants.bits import Bytes, Floats, halves, pack, to_halves, unpack, words
 from puna.gguf.quants.codebooks import codebook
+from puna.gguf.quants.fitting import divided, extreme, fit_scale, stored_half
 
 IQ1_SHIFT = np.float32(0.125)
 
@@ -93,6 +94,39 @@ def dequantize_iq4_xs(blocks: Bytes) -> Floats:
     six_bits = unpack(blocks[:, 4:8], 4, 1) | (unpack(blocks[:, 2:4], 2, 1) << np.uint8(4))
     scale = halves(blocks[:, :2]) * (six_bits.astype(np.int8) - np.int8(32)).astype(np.float32)
     return _scaled(scale, IQ4_LEVELS[unpack(blocks[:, 8:], 4, 16)])
+
+
+def quantize_iq4_nl(blocks: Floats) -> Bytes:
+    """d is searched for; each element goes to the nearest level."""
+    scale = fit_scale(blocks[:, None], -127, 14, _nearest_level)
+    index = _level_index(divided(blocks, stored_half(scale)))
+    return np.concatenate([to_halves(scale), pack(index, 4, 16)], axis=1)
+
+
+def quantize_iq4_xs(blocks: Floats) -> Bytes:
+    """Scales of 32 elements are searched for and rounded to 6 bits; each element goes to the nearest level."""
+    groups = blocks.reshape(len(blocks), 8, 32)
+    scale = fit_scale(groups, -127, 14, _nearest_level)
+    top = extreme(scale) / np.float32(-32)
+    d = stored_half(top)
+    steps = np.rint(divided(scale, d)).clip(-32, 31)
+    index = _level_index(divided(groups, (d * steps)[..., None])).reshape(len(blocks), -1)
+    six_bits = (steps + np.float32(32)).astype(np.uint8)
+    upper, lower = pack(six_bits >> np.uint8(4), 2, 1), pack(six_bits & np.uint8(15), 4, 1)
+    return np.concatenate([to_halves(top), upper, lower, pack(index, 4, 16)], axis=1)
+
+
+# The nearest level by half steps from -128: a level changes at a whole or a half number.
+_NEAREST = np.abs(IQ4_LEVELS - np.arange(-127.75, 128, 0.5)[:, None]).argmin(axis=1).astype(np.uint8)
+
+
+def _level_index(numbers: Floats) -> Bytes:
+    index: Bytes = _NEAREST[(np.floor(numbers * 2) + 256).clip(0, 511).astype(np.uint16)]
+    return index
+
+
+def _nearest_level(numbers: Floats) -> Floats:
+    return IQ4_LEVELS[_level_index(numbers)]
 
 
 def _scaled(scale: Floats, numbers: Floats) -> Floats:
