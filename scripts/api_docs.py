@@ -22,8 +22,12 @@ HEAD = """# The HTTP API
 Made by `python scripts/api_docs.py` from the routes in `src/puna/server/`; do not edit by hand.
 
 Bodies are JSON whatever their Content-Type. A field that is not in the table is reported in the reply's `warnings`, and
-refused with 400 where the request says `puna: {"strict": true}`; so are `tools`, `format`, `response_format` and
-`logprobs` for now. With an API key every route but `/` asks for `Authorization: Bearer KEY`.
+refused with 400 where the request says `puna: {"strict": true}`; so are `tools` for now. `format` and
+`response_format` hold the answer to JSON or to a JSON schema; what is no schema is refused with 400. In `options`,
+`draft_num_predict` is the most tokens that are guessed and checked at once (0: none). The header
+`X-Puna-Priority: background` (or `normal`), or `priority` in the body (on `/api` in `options`), chooses the lane: what
+is in the background gives way to everything else. A server that is full answers 503 with `Retry-After` in seconds.
+With an API key every route but `/` asks for `Authorization: Bearer KEY`.
 """
 
 BODIES: dict[str, type[Body]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from puna import LLM, Completion, Tokenizer
 from puna.errors import ContextOverflow, InvalidRequest, ModelNotFound, UnsupportedModel
-from puna.runtime import ChatRequest, Finished, Options, Runtime
+from puna.runtime import ChatRequest, Finished, Grammar, Options, Runtime
 
 HELLO = [{"role": "user", "content": "hello"}]
 CHINESE = [{"role": "user", "content": "你会说中文吗"}]
@@ -40,6 +41,16 @@ def test_the_answer_is_the_one_that_the_runtime_s_runner_gives(llm: LLM) -> None
         *_, last = runtime.stream(request)
     assert isinstance(last, Finished)
     assert llm.chat(CHINESE, temperature=1.0, seed=7).token_ids == last.token_ids
+
+
+def test_the_second_turn_of_a_chat_computes_only_what_is_new(llm: LLM) -> None:
+    chat = [{"role": "user", "content": "Tell me something about llamas. " * 8}]
+    first = llm.chat(chat, temperature=0)
+    second = llm.chat([*chat, first.message, {"role": "user", "content": "And more?"}], temperature=0)
+    cached = second.usage.cache.cached_tokens
+    assert cached % 32 == 0
+    assert cached > first.usage.prompt_tokens - 32
+    assert second.usage.cache.disk_tokens == 0
 
 
 def test_generate_continues_the_text_without_a_template(llm: LLM) -> None:
@@ -105,6 +116,57 @@ def test_logits_are_float32_and_greedy_follows_them(llm: LLM) -> None:
     assert logits.shape == (len(prompt) + len(answer.token_ids), Tokenizer("cria").vocab_size)
     following = logits.argmax(axis=1)[len(prompt) - 1 : -1]
     assert tuple(following) == answer.token_ids
+
+
+def test_log_probabilities_are_those_of_the_model_whatever_the_sampling(llm: LLM) -> None:
+    prompt = Tokenizer("cria").encode(llm.render(HELLO), add_special=False, parse_special=True)
+    answer = llm.chat(HELLO, logprobs=5, temperature=1.5, repeat_penalty=1.3, top_k=5, seed=1, max_tokens=20)
+    rows = llm.logits([*prompt, *answer.token_ids])[len(prompt) - 1 : -1].astype(np.float64)
+    rows -= np.log(np.exp(rows).sum(axis=1, keepdims=True))
+    assert len(answer.logprobs) == len(answer.token_ids) == 20
+    for token, reported, row in zip(answer.token_ids, answer.logprobs, rows, strict=True):
+        assert reported.logprob == pytest.approx(row[token], abs=1e-5)
+        assert [each.logprob for each in reported.top] == pytest.approx(np.sort(row)[::-1][:5], abs=1e-5)
+    assert b"".join(each.bytes for each in answer.logprobs).decode(errors="replace") == answer.text
+    assert llm.chat(HELLO, max_tokens=2).logprobs == ()
+
+
+def test_an_answer_held_to_a_format_is_json_of_it(llm: LLM) -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer", "maximum": 99}}, "required": ["n"]}
+    hot = llm.chat(HELLO, format={**schema, "additionalProperties": False}, temperature=2.0, top_k=0, seed=1)
+    assert json.loads(hot.text)["n"] <= 99
+    assert hot.finish_reason == "stop"
+    word = llm.chat(HELLO, format=Grammar("regex", "(yes|no)!"))
+    assert word.text in ("yes!", "no!")
+    with pytest.raises(InvalidRequest, match="objekt"):
+        llm.chat(HELLO, format={"type": "objekt"})
+
+
+@pytest.mark.parametrize("sampling", [{"temperature": 0}, {"temperature": 0.7, "seed": 3, "repeat_penalty": 1.05}])
+def test_speculation_changes_no_token(llm: LLM, sampling: dict[str, Any]) -> None:
+    prompt = "one two three four five six seven eight nine ten\n" * 6
+    ends = dict.fromkeys(llm._text.tokenizer.eog_ids, -100.0)  # made to go on, a small model repeats itself
+    plain, quick = (
+        llm.generate(prompt, max_tokens=120, draft_tokens=draft, logit_bias=ends, **sampling) for draft in (0, 15)
+    )
+    assert quick.token_ids == plain.token_ids
+    assert plain.usage.drafted_tokens == 0
+    assert quick.usage.drafted_tokens >= quick.usage.accepted_tokens
+    if sampling["temperature"] == 0:
+        assert quick.usage.accepted_tokens > 10, "nothing was accepted: this test tests nothing"
+
+
+def test_a_draft_model_changes_no_token_and_one_of_another_vocabulary_is_refused(llm: LLM) -> None:
+    asked = {"temperature": 0.8, "seed": 2, "max_tokens": 60}
+    with LLM("cria", threads=1, draft_model="cria") as drafted:
+        answer = drafted.chat(HELLO, **asked)  # type: ignore[call-overload]
+    assert answer.token_ids == llm.chat(HELLO, **asked).token_ids  # type: ignore[call-overload]
+    assert answer.usage.accepted_tokens > 0
+    greedy = llm.chat(CHINESE, temperature=0, draft_tokens=0)
+    with LLM("cria", threads=1, draft_model="cria") as drafted:
+        answer = drafted.chat(CHINESE, temperature=0)
+    assert answer.token_ids == greedy.token_ids
+    assert answer.usage.accepted_tokens > len(answer.token_ids) / 2
 
 
 def test_a_stop_string_ends_the_answer_before_it_and_may_be_a_single_string(llm: LLM) -> None:

@@ -27,13 +27,16 @@ from puna.runtime import (
     Finished,
     FinishReason,
     Generation,
+    Grammar,
     Options,
     Prompt,
     Request,
     SinkEvent,
     TextModel,
+    TokenLogprob,
     Usage,
 )
+from puna.runtime.parameters import parse_format
 from puna.runtime.prompt import build, context_length
 from puna.runtime.sequence_request import continues, sequence_request
 from puna.store import Store
@@ -68,6 +71,9 @@ class GenerateOptions(TypedDict, total=False):
     frequency_penalty: float
     logit_bias: Mapping[int, float]
     seed: int
+    format: Literal["json"] | Mapping[str, Any] | Grammar
+    logprobs: int
+    draft_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,7 @@ class Completion:
     usage: Usage
     context: ContextReport  # messages that did not fit and were not seen
     warnings: tuple[str, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()  # of each token, where they were asked for
 
     @property
     def message(self) -> dict[str, object]:
@@ -124,21 +131,29 @@ class LLM:
         *,
         threads: int | None = None,
         context: int | None = None,
+        draft_model: PathOrName | None = None,
         on_progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
         """Load a model: a name, or the path of a GGUF file or a Hugging Face folder.
 
         threads      to compute with (PUNA_THREADS, else the number of physical cores)
         context      tokens of prompt and answer together (the model's own, at most 8192)
+        draft_model  a small model of the same vocabulary that proposes tokens: answers stay as they are, and come
+                     faster if it is much smaller and often right
         on_progress  called as (what, done, total) while kernels compile and weights load
 
         Raises ModelNotFound, InvalidGGUF, InvalidTokenizer, UnsupportedModel, InvalidRequest.
         """
         self._text = _open(model)
         options = Options(context_length=context).over(self._text.defaults)
-        self._context = context_length(options, self._text.config.context_limit, None)
-        self._model = _load(self._text, threads or hardware.threads(), self._context.tokens, on_progress)
-        self._engine: Engine | None = _engine(self._model, self._context.tokens)
+        self._context = context_length(options, self._text.config.context_length, None)
+        threads = threads or hardware.threads()
+        draft = None if draft_model is None else _open(draft_model)
+        if draft is not None:
+            _check_draft(self._text, draft)
+        self._model = _load(self._text, threads, self._context.tokens, on_progress)
+        self._draft = None if draft is None else _load(draft, threads, self._context.tokens, on_progress)
+        self._engine: Engine | None = _engine(self._model, self._context.tokens, self._text, self._draft)
         self._answers: dict[str, _Answer] = {}  # the open ones
         self._ids = itertools.count()
         self._lock = threading.RLock()
@@ -233,8 +248,11 @@ class LLM:
         """Give the memory back. Answers still streaming end with an error. May be called twice."""
         with self._lock:
             if self._engine is not None:
+                self._engine.close(0)
                 self._engine = None
                 self._model.close()
+                if self._draft is not None:
+                    self._draft.close()
 
     def __enter__(self) -> LLM:
         return self
@@ -273,7 +291,8 @@ class LLM:
             answer.generation = Generation(
                 engine_request.id,
                 prompt,
-                detokenizer=self._text.tokenizer.detokenizer(continues=continues(request)),
+                tokenizer=self._text.tokenizer,
+                continues=continues(request),
                 stops=options.stop or (),
                 sink=answer.take,
                 cancel=engine.cancel,
@@ -334,7 +353,8 @@ class TextStream(Iterator[str]):
         assert isinstance(last, Finished), "a stream that ends without an error was finished"
         prompt = self._answer.prompt
         text = "".join(self._answer.text)
-        return Completion(text, last.token_ids, last.reason, last.usage, prompt.context, prompt.warnings)
+        logprobs = tuple(self._answer.logprobs)
+        return Completion(text, last.token_ids, last.reason, last.usage, prompt.context, prompt.warnings, logprobs)
 
     def close(self) -> None:
         """End the answer; what was not read of it is lost."""
@@ -358,6 +378,7 @@ class _Answer:
         self.prompt = prompt
         self.pieces: deque[str] = deque()
         self.text: list[str] = []
+        self.logprobs: list[TokenLogprob] = []
         self.last: Finished | PunaError | None = None
 
     @property
@@ -368,6 +389,7 @@ class _Answer:
         if isinstance(event, Delta):
             self.pieces.append(event.text)
             self.text.append(event.text)
+            self.logprobs += event.logprobs
         else:
             self.last = event
 
@@ -378,17 +400,29 @@ def _open(model: PathOrName) -> TextModel:
 
 def _load(text: TextModel, threads: int, context: int, on_progress: Callable[[str, int, int], None] | None) -> Model:
     from puna import models
+    from puna.engine.capacity import capacity
     from puna.gguf import open_model
 
-    num_blocks = MAX_SEQUENCES * models.blocks_for(context)  # their memory is taken as they are used
     file = open_model(text.local.path)
-    return models.load(file, threads=threads, num_blocks=num_blocks, max_outputs=MAX_OUTPUTS, progress=on_progress)
+    config = models.configuration(file)
+    room = capacity(config, "f16", context=context, max_sequences=MAX_SEQUENCES, weights=file.size)
+    return models.load(file, threads=threads, num_blocks=room.num_blocks, max_outputs=MAX_OUTPUTS, progress=on_progress)
 
 
-def _engine(model: Model, context: int) -> Engine:
+def _engine(model: Model, context: int, text: TextModel, draft: Model | None) -> Engine:
+    from puna.engine.draft_model import DraftModel
     from puna.engine.engine import Engine
 
-    return Engine(model, context=context, max_sequences=MAX_SEQUENCES)
+    drafts = None if draft is None else DraftModel(draft, context=draft.context)
+    tokenizer = text.tokenizer
+    return Engine(model, context=context, max_sequences=MAX_SEQUENCES, tokenizer=lambda: tokenizer, draft=drafts)
+
+
+def _check_draft(text: TextModel, draft: TextModel) -> None:
+    """Raises InvalidRequest before anything is loaded."""
+    from puna.engine.draft_model import check_vocabularies
+
+    check_vocabularies(text.tokenizer, draft.tokenizer)
 
 
 def _options(options: GenerateOptions) -> Options:
@@ -399,6 +433,8 @@ def _options(options: GenerateOptions) -> Options:
         raise InvalidRequest(f"unknown option {unknown[0]!r}; known are {known}")
     if given.get("stop") is not None:
         given["stop"] = _stop_strings(given["stop"])
+    form = given.pop("format", None)
+    given["grammar"] = form if isinstance(form, Grammar) else parse_format(form)
     try:
         return Options(**given)
     except TypeError as error:

@@ -35,18 +35,25 @@ HOST = Variable(("PUNA_HOST", "OLLAMA_HOST"), "address the server binds and the 
 API_KEY = Variable(("PUNA_API_KEY",), "Bearer key the server asks for and the client sends")
 MODELS = Variable(("PUNA_MODELS", "OLLAMA_MODELS"), "folder of the model store (~/.ollama/models)")
 CACHE = Variable(("PUNA_CACHE",), "folder of compiled kernels and other things that can be made again")
-ISA = Variable(("PUNA_ISA",), "instruction set of the kernels: avx512vnni, avx2 or portable (the best this CPU has)")
+ISA = Variable(
+    ("PUNA_ISA",),
+    "instruction set of the kernels: avx512vnni, avxvnni, avx2, i8mm, neon or portable (the best this CPU has)",
+)
 THREADS = Variable(("PUNA_THREADS",), "threads of a runner (the number of physical cores)")
 KEEP_ALIVE = Variable(("PUNA_KEEP_ALIVE", "OLLAMA_KEEP_ALIVE"), "how long an idle model stays loaded (5m)")
 CONTEXT_LENGTH = Variable(("PUNA_CONTEXT_LENGTH", "OLLAMA_CONTEXT_LENGTH"), "default context in tokens (8192)")
+KV_CACHE_TYPE = Variable(("PUNA_KV_CACHE_TYPE", "OLLAMA_KV_CACHE_TYPE"), "type of the KV cache: f16 or q8_0 (f16)")
 NUM_PARALLEL = Variable(("PUNA_NUM_PARALLEL", "OLLAMA_NUM_PARALLEL"), "sequences a runner decodes at once (8)")
 MAX_LOADED_MODELS = Variable(("PUNA_MAX_LOADED_MODELS", "OLLAMA_MAX_LOADED_MODELS"), "models kept loaded at once (3)")
 MAX_QUEUE = Variable(("PUNA_MAX_QUEUE", "OLLAMA_MAX_QUEUE"), "requests a server holds at once before it says 503 (512)")
+PREFIX_CACHE = Variable(
+    ("PUNA_PREFIX_CACHE",), "disk space for the prefix cache, such as 4GB; 0 keeps none on disk (4GB)"
+)
 ORIGINS = Variable(("PUNA_ORIGINS", "OLLAMA_ORIGINS"), "web origins allowed besides local ones, comma separated")
 
 VARIABLES: tuple[Variable, ...] = (
-    HOST, API_KEY, MODELS, CACHE, ISA, THREADS, KEEP_ALIVE, CONTEXT_LENGTH, NUM_PARALLEL, MAX_LOADED_MODELS,
-    MAX_QUEUE, ORIGINS,
+    HOST, API_KEY, MODELS, CACHE, ISA, THREADS, KEEP_ALIVE, CONTEXT_LENGTH, KV_CACHE_TYPE, NUM_PARALLEL,
+    MAX_LOADED_MODELS, MAX_QUEUE, PREFIX_CACHE, ORIGINS,
 )  # fmt: skip
 
 

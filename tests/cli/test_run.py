@@ -90,8 +90,8 @@ def test_a_limit_ends_the_answer_and_says_that_it_did() -> None:
 def test_verbose_prints_ollama_s_timings_to_stderr() -> None:
     done = puna("run", "cria", "hello", "--verbose", *GREEDY)
     names = [line.partition(":")[0] for line in done.stderr.splitlines()]
-    assert names == ["total duration", "load duration", "prompt eval count", "prompt eval duration", "prompt eval rate",
-                     "eval count", "eval duration", "eval rate"]  # fmt: skip
+    assert names == ["total duration", "load duration", "prompt eval count", "prompt cache", "prompt eval duration",
+                     "prompt eval rate", "eval count", "eval duration", "eval rate"]  # fmt: skip
     assert "eval" not in done.stdout
 
 

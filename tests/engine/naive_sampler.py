@@ -5,12 +5,14 @@ Every step from its definition, on plain lists, in the order of llama.cpp's defa
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from puna.engine.types import SamplingParams
 
-Scores = dict[int, np.float64]  # token id to logit, in order of id
+Scores = dict[int, np.float32]  # token id to logit, in order of id
 
 
 def candidates(logits: NDArray[np.float32], history: list[int], p: SamplingParams) -> Scores:
@@ -19,24 +21,24 @@ def candidates(logits: NDArray[np.float32], history: list[int], p: SamplingParam
     for token, bias in p.logit_bias:
         biased[token] += np.float32(bias)
     penalised = penalise(biased, history, p)
-    scores = {token: np.float64(x) for token, x in enumerate(penalised)}
+    scores = dict(enumerate(penalised))
     scores = top_k(scores, p.top_k)
     scores = {token: x for token, x in scores.items() if x > -np.inf}
     return min_p(top_p(typical(scores, p.typical_p), p.top_p), p.min_p)
 
 
 def distribution(logits: NDArray[np.float32], history: list[int], p: SamplingParams) -> Scores:
-    """The tokens that may be drawn and their probabilities."""
+    """The tokens that may be drawn and their probabilities, but for a factor."""
     scores = candidates(logits, history, p)
     highest = max(scores.values())
-    return softmax({token: (x - highest) / p.temperature for token, x in scores.items()})
+    return weights({token: (x - highest) / np.float32(p.temperature) for token, x in scores.items()})
 
 
 def sample(logits: NDArray[np.float32], history: list[int], p: SamplingParams, uniform: float) -> int:
     """The token at `uniform` of the cumulative distribution."""
-    probabilities = distribution(logits, history, p)
-    sums = running_sum(list(probabilities.values()))
-    return next(token for token, total in zip(probabilities, sums, strict=True) if total > uniform * sums[-1])
+    drawn = distribution(logits, history, p)
+    sums = running_sum(list(drawn.values()))
+    return next(token for token, total in zip(drawn, sums, strict=True) if total > uniform * sums[-1])
 
 
 def penalise(logits: list[np.float32], history: list[int], p: SamplingParams) -> list[np.float32]:
@@ -58,40 +60,41 @@ def top_k(scores: Scores, k: int) -> Scores:
 def typical(scores: Scores, p: float) -> Scores:
     if p >= 1:
         return scores
-    probabilities = softmax(scores)
+    shares = weights(scores)
+    whole = running_sum(list(shares.values()))[-1]
+    probabilities = {t: x / whole for t, x in shares.items()}
     surprise = {t: -np.log(max(x, np.finfo(np.float64).tiny)) for t, x in probabilities.items()}
     entropy = running_sum([probabilities[t] * surprise[t] for t in scores])[-1]
     order = ranked({t: -abs(surprise[t] - entropy) for t in scores})
-    sums = running_sum([probabilities[t] for t in order])
-    count = next((i + 1 for i, total in enumerate(sums) if total > p), len(order))
+    sums = running_sum([shares[t] for t in order])
+    count = next((i + 1 for i, total in enumerate(sums) if total > p * whole), len(order))
     return keep(scores, order[:count])
 
 
 def top_p(scores: Scores, p: float) -> Scores:
     if p >= 1:
         return scores
-    probabilities = softmax(scores)
+    shares = weights(scores)
     order = ranked(scores)
-    sums = running_sum([probabilities[t] for t in order])
-    count = next((i + 1 for i, total in enumerate(sums) if total >= p), len(order))
+    sums = running_sum([shares[t] for t in order])
+    whole = running_sum(list(shares.values()))[-1]
+    count = next((i + 1 for i, total in enumerate(sums) if total >= p * whole), len(order))
     return keep(scores, order[:count])
 
 
 def min_p(scores: Scores, p: float) -> Scores:
     if p <= 0:
         return scores
-    least = max(scores.values()) + np.log(p)
+    least = max(scores.values()) + np.float32(np.log(p))
     return {token: x for token, x in scores.items() if x >= least}
 
 
-def softmax(scores: Scores) -> Scores:
+def weights(scores: Scores) -> Scores:
     highest = max(scores.values())
-    weights = [np.exp(x - highest) for x in scores.values()]
-    total = running_sum(weights)[-1]
-    return {token: weight / total for token, weight in zip(scores, weights, strict=True)}
+    return {token: np.exp(x - highest) for token, x in scores.items()}
 
 
-def ranked(scores: Scores) -> list[int]:
+def ranked(scores: Mapping[int, np.floating]) -> list[int]:
     return sorted(scores, key=lambda token: (-scores[token], token))
 
 
@@ -99,7 +102,7 @@ def keep(scores: Scores, tokens: list[int]) -> Scores:
     return {token: scores[token] for token in sorted(tokens)}
 
 
-def running_sum(values: list[np.float64]) -> list[np.float64]:
+def running_sum(values: Sequence[np.floating]) -> list[np.float64]:
     sums: list[np.float64] = []
     total = np.float64(0)
     for value in values:

@@ -12,6 +12,7 @@ from puna.engine.types import (
     Event,
     FinishedEvent,
     GenerationRequest,
+    Priority,
     SamplingParams,
     TokenEvent,
 )
@@ -54,12 +55,25 @@ class EngineMachine(RuleBasedStateMachine):
         max_tokens=st.none() | st.integers(0, 80),
         stops=st.frozensets(st.integers(0, 49), max_size=2),
         seed=st.integers(0, 5),
+        priority=st.sampled_from(Priority),
+        client=st.sampled_from(["", "a", "b"]),
     )
-    def add(self, length: int, first: int, max_tokens: int | None, stops: frozenset[int], seed: int) -> None:
+    def add(
+        self,
+        length: int,
+        first: int,
+        max_tokens: int | None,
+        stops: frozenset[int],
+        seed: int,
+        priority: Priority,
+        client: str,
+    ) -> None:
         name = f"r{len(self.requests)}"
         prompt = tuple((first + i * i) % 50 for i in range(length))
         sampling = SamplingParams(temperature=1.0, seed=seed, repeat_penalty=1.1)
-        self.requests[name] = GenerationRequest(name, prompt, max_tokens, stops, sampling)
+        self.requests[name] = GenerationRequest(
+            name, prompt, max_tokens, stops, sampling, priority=priority, client=client
+        )
         self.tokens[name] = []
         self.engine.add(self.requests[name])
 

@@ -20,18 +20,22 @@ from puna.engine.protocol import (
     encode,
 )
 from puna.engine.types import (
+    CacheReceipt,
     EngineUsage,
     ErrorEvent,
     FinishedEvent,
     GenerationRequest,
+    Grammar,
     SamplingParams,
     TokenEvent,
+    TokenLogprobs,
 )
 
 text = st.text(st.characters(codec="utf-8"), max_size=20)  # newlines, quotes and NUL included
 count = st.integers(0, 2**31)
 seconds = st.floats(0, 1e9)
-usage = st.builds(EngineUsage, count, count, count, seconds, seconds, seconds)
+receipt = st.builds(CacheReceipt, count, count, text, st.lists(text).map(tuple))
+usage = st.builds(EngineUsage, count, receipt, count, seconds, seconds, seconds)
 sampling = st.builds(
     SamplingParams,
     temperature=st.floats(0, 5),
@@ -39,6 +43,9 @@ sampling = st.builds(
     logit_bias=st.lists(st.tuples(count, st.sampled_from([float("-inf"), 0.1]))).map(tuple),
     seed=st.none() | st.integers(-(2**63), 2**64 - 1),
 )
+logprob = st.floats(-1000, 0)
+logprobs = st.builds(TokenLogprobs, logprob, st.lists(st.tuples(count, logprob)).map(tuple))
+grammar = st.builds(Grammar, st.sampled_from(["json_schema", "regex", "lark"]), text)
 request = st.builds(
     GenerationRequest,
     text,
@@ -46,10 +53,13 @@ request = st.builds(
     st.none() | count,
     st.frozensets(count),
     sampling,
+    st.none() | grammar,
+    st.none() | st.integers(0, 20),
+    st.none() | count,
 )
 commands = st.builds(Submit, request) | st.builds(Cancel, text)
 messages = st.one_of(
-    st.builds(TokenEvent, text, count),
+    st.builds(TokenEvent, text, count, st.none() | logprobs),
     st.builds(FinishedEvent, text, st.sampled_from(["stop", "length", "cancelled"]), usage),
     st.builds(ErrorEvent, text, text, text),
     st.builds(Progress, text, count, count),

@@ -7,6 +7,7 @@ or trips an assertion. It breaks as the real one would, and is as strict about i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -55,6 +56,19 @@ class ToyModel:
         ]
         return np.array(rows, np.float32).reshape(len(rows), self.vocab_size)
 
+    @property
+    def kv_block_bytes(self) -> int:
+        """Bytes of a block."""
+        return BLOCK_SIZE * self._cache.itemsize
+
+    def read_kv_block(self, index: int) -> NDArray[np.uint8]:
+        """A copy of a block."""
+        return np.frombuffer(self._cache[index].tobytes(), np.uint8)
+
+    def write_kv_block(self, index: int, data: bytes | memoryview | NDArray[np.uint8]) -> None:
+        """Put back what `read_kv_block` gave."""
+        self._cache[index] = np.frombuffer(data, self._cache.dtype)
+
     def _attend(self, block_table: Sequence[int], position: int) -> NDArray[np.float64]:
         stored = self._cache[list(block_table)].reshape(-1)[: position + 1]
         assert (stored != EMPTY).all(), "attention to a position that was never computed"
@@ -70,7 +84,10 @@ class ToyModel:
         assert sum(c.outputs for c in chunks) <= self.max_outputs, "more outputs than the step has"
         assert all(0 <= c.outputs <= len(c.tokens) and c.tokens for c in chunks)
         assert all(0 <= token < self.vocab_size for c in chunks for token in c.tokens)
-        used = [block for c in chunks for block in c.block_table]
-        assert len(used) == len(set(used)), "two sequences share a block"
+        used = Counter(block for c in chunks for block in set(c.block_table))
+        assert all(len(c.block_table) == len(set(c.block_table)) for c in chunks), "a block twice in a sequence"
+        for c in chunks:
+            written = c.block_table[c.start // BLOCK_SIZE : -(-(c.start + len(c.tokens)) // BLOCK_SIZE)]
+            assert all(used[block] == 1 for block in written), "two sequences share a block that one of them writes to"
         assert all(0 <= block < self.num_blocks for block in used)
         self.steps.append([len(c.tokens) for c in chunks])

@@ -9,7 +9,7 @@ from puna.runtime.pool import Pool, runner_starter
 from puna.store import Store
 
 CRIA = Store(Path("none")).resolve("cria")
-REAL = runner_starter(threads=1, num_parallel=2, on_progress=None)
+REAL = runner_starter(threads=1, num_parallel=2, kv_type="f16", prefix_cache=0, on_progress=None, check=False)
 
 
 def test_a_model_that_cannot_be_loaded_leaves_its_place_free() -> None:
@@ -58,7 +58,11 @@ def test_those_who_wait_for_a_load_that_fails_do_not_wait_for_ever() -> None:
 
 def test_a_larger_context_is_not_starved_by_smaller_ones() -> None:
     """Once somebody waits for a reload, the loaded model takes no new requests."""
-    pool = Pool(REAL, max_loaded=1, keep_alive=60)
+
+    def start(path: Path, context: int) -> RunnerProcess:  # with no more room than was asked for
+        return RunnerProcess.start(path, threads=1, context=context, max_sequences=2, num_blocks=context // 16)
+
+    pool = Pool(start, max_loaded=1, keep_alive=60)
     first = pool.acquire(CRIA, context=64, keep_alive=None)
     waiting = threading.Thread(target=lambda: pool.release(pool.acquire(CRIA, context=128, keep_alive=None)))
     waiting.start()

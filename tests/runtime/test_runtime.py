@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from puna import paths
 from puna.chat import Message
 from puna.errors import ModelNotFound, PunaError, RunnerDied
 from puna.runtime import FOREVER, ChatRequest, CompletionRequest, Delta, Event, Finished, Options, Runtime
@@ -214,15 +215,33 @@ def test_an_idle_model_makes_room_for_another(models: Path) -> None:
         assert [status.model.name for status in runtime.ps()] == ["llama:latest"]
 
 
-def test_a_smaller_context_does_not_reload_and_a_larger_one_does(models: Path) -> None:
+def test_neither_a_smaller_context_nor_a_larger_one_reloads(models: Path) -> None:
     with Runtime(Store(models), threads=1, context_length=256) as runtime:
         runtime.load("cria")
-        pid = runtime.ps()[0].pid
-        list(runtime.stream(ask("hi", Options(temperature=0, context_length=128))))
-        assert runtime.ps()[0].pid == pid
-        list(runtime.stream(ask("hi", Options(temperature=0, context_length=512))))
-        assert runtime.ps()[0].pid != pid
-        assert runtime.ps()[0].context_length == 512
+        [status] = runtime.ps()
+        assert status.context_length == 2048, "the trained context: so small a cache fits any machine"
+        for context in (128, 512, 1024):
+            last = finished(list(runtime.stream(ask("hi", replace(ENDLESS, context_length=context)))))
+            assert last.usage.prompt_tokens + last.usage.completion_tokens == context
+        assert runtime.ps()[0].pid == status.pid
+
+
+def test_what_was_computed_survives_a_restart_and_the_usage_says_so(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernels = paths.cache_dir() / "kernels"
+    monkeypatch.setenv("PUNA_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "kernels").symlink_to(kernels)
+    question = "Please tell me everything that you know about yourself. " * 6
+    receipts = []
+    for _ in range(2):
+        with Runtime(Store(models), threads=1, prefix_cache=10**8) as runtime:
+            receipts += [finished(list(runtime.stream(ask(question)))).usage.cache for _ in range(2)]
+    first, again, restarted, last = receipts
+    assert (first.cached_tokens, first.reason) == (0, "nothing cached")
+    assert again.cached_tokens == restarted.cached_tokens == last.cached_tokens > 32
+    assert (again.disk_tokens, restarted.disk_tokens, last.disk_tokens) == (0, again.cached_tokens, 0)
 
 
 def test_several_first_requests_load_the_model_once(models: Path) -> None:

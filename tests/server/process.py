@@ -27,7 +27,7 @@ def server_process(models: Path, *, api_key: str = "", **environment: str) -> It
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**clean, "PUNA_MODELS": str(models), "PUNA_THREADS": "1", **environment},
+        env={**clean, "PUNA_MODELS": str(models), "PUNA_THREADS": "1", "PUNA_PREFIX_CACHE": "0", **environment},
     )
     assert process.stdout is not None
     try:

@@ -108,6 +108,16 @@ def test_a_runner_killed_before_the_first_token_gives_a_status(models: Path) -> 
         assert http.get("/").status_code == 200
 
 
+def test_a_client_that_goes_away_before_its_request_is_sent_is_no_error(models: Path) -> None:
+    """The server's log must be empty; `server_process` sees to that."""
+    with server_process(models) as url:
+        for path in ("/api/chat", "/v1/chat/completions"):
+            parts = urlsplit(url)
+            with socket.create_connection((parts.hostname, parts.port or 80)) as connection:
+                connection.sendall(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{{".encode())
+        assert httpx.get(url).status_code == 200
+
+
 def test_a_server_that_is_full_says_so(models: Path) -> None:
     with server_process(models, PUNA_MAX_QUEUE="1") as url, httpx.Client(base_url=url, timeout=30) as http:
         http.post("/api/generate", json={"model": "cria"})

@@ -87,9 +87,9 @@ class Report:
 
 def measure(model: Model, work: Work, repeat: int) -> Report:
     """Run the work once to warm up, then `repeat` times. Raises InvalidRequest if it is longer than the context."""
-    if work.length > model.config.context_limit:
+    if work.length > model.config.context_length:
         raise InvalidRequest(
-            f"{work.length} tokens do not fit the model's context of {model.config.context_limit}: "
+            f"{work.length} tokens do not fit the model's context of {model.config.context_length}: "
             "lower --prompt-tokens, --gen-tokens or --depth"
         )
     _run(model, work)

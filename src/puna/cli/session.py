@@ -17,7 +17,7 @@ from puna.chat import Message
 from puna.cli.output import human_seconds, terminal_safe
 from puna.cli.progress import Progress
 from puna.errors import PunaError
-from puna.runtime import FOREVER, ChatRequest, Delta, Finished, Options, Prompt, Runtime, Usage
+from puna.runtime import FOREVER, CacheReceipt, ChatRequest, Delta, Finished, Options, Prompt, Runtime, Usage
 from puna.runtime.types import SinkEvent
 
 
@@ -105,6 +105,8 @@ class Session:
     def _report(self, finished: Finished) -> None:
         if finished.reason == "length":
             _note(f"the answer was ended at its limit, after {finished.usage.completion_tokens} tokens")
+        for warning in finished.usage.cache.warnings:
+            _note(warning)
         if self.verbose:
             typer.echo(timings(finished.usage), err=True)
 
@@ -142,18 +144,24 @@ def _note(text: str) -> None:
 
 def timings(usage: Usage) -> str:
     """The lines of `--verbose`, as Ollama prints them. The prompt's rate counts only tokens that were computed."""
-    cached = f", {usage.cached_tokens} of them from the cache" if usage.cached_tokens else ""
     lines = [
         ("total duration", human_seconds(usage.total_seconds)),
         ("load duration", human_seconds(usage.load_seconds)),
-        ("prompt eval count", f"{usage.prompt_tokens} token(s){cached}"),
+        ("prompt eval count", f"{usage.prompt_tokens} token(s)"),
+        ("prompt cache", _cached(usage.cache)),
         ("prompt eval duration", human_seconds(usage.prompt_seconds)),
-        ("prompt eval rate", _rate(usage.prompt_tokens - usage.cached_tokens, usage.prompt_seconds)),
+        ("prompt eval rate", _rate(usage.prompt_tokens - usage.cache.cached_tokens, usage.prompt_seconds)),
         ("eval count", f"{usage.completion_tokens} token(s)"),
         ("eval duration", human_seconds(usage.decode_seconds)),
         ("eval rate", _rate(usage.completion_tokens, usage.decode_seconds)),
     ]
     return "\n".join(f"{name + ':':<22}{value}" for name, value in lines)
+
+
+def _cached(receipt: CacheReceipt) -> str:
+    from_disk = f", {receipt.disk_tokens} of them from disk" if receipt.disk_tokens else ""
+    why = f" ({receipt.reason})" if receipt.reason else ""
+    return f"{receipt.cached_tokens} token(s){from_disk}{why}"
 
 
 def _rate(tokens: int, seconds: float) -> str:

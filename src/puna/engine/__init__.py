@@ -3,8 +3,13 @@
     types          requests, sampling parameters, events
     sequence       one request on its way
     block_manager  which KV block belongs to whom
-    scheduler      which tokens go into the next step
-    sampler        logits to a token
+    prefix_cache   what of a prompt was computed before: in the blocks, or on disk (prefix_store, within a disk_budget);
+                   prefix_hash names blocks, model_key models, prefix_history says where prompts differ
+    capacity       how many blocks there are
+    scheduler      which tokens go into the next step; fairness and chunk_size say whose and how many
+    sampler        logits to a token; logprobs: how likely it was
+    grammar        which tokens may come
+    speculation    tokens proposed to be checked together; draft_model: those of a small model
     engine         schedule, forward, sample, postprocess
     protocol       the lines between parent and runner
     runner         the child process: one model, one engine
@@ -18,26 +23,34 @@ from __future__ import annotations
 
 from puna.engine.process import OnProgress, RunnerProcess, Sink
 from puna.engine.types import (
+    CacheReceipt,
     EngineUsage,
     ErrorEvent,
     Event,
     FinishedEvent,
     FinishReason,
     GenerationRequest,
+    Grammar,
+    Priority,
     SamplingParams,
     TokenEvent,
+    TokenLogprobs,
 )
 
 __all__ = [
+    "CacheReceipt",
     "EngineUsage",
     "ErrorEvent",
     "Event",
     "FinishReason",
     "FinishedEvent",
     "GenerationRequest",
+    "Grammar",
     "OnProgress",
+    "Priority",
     "RunnerProcess",
     "SamplingParams",
     "Sink",
     "TokenEvent",
+    "TokenLogprobs",
 ]

@@ -7,29 +7,62 @@ strings.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from collections.abc import Sequence as Seq
+from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from puna.engine.block_manager import BlockManager
+from puna.engine.draft_model import DraftModel
+from puna.engine.grammar import Constraint, GrammarCompiler, Masks
+from puna.engine.logprobs import token_logprobs
 from puna.engine.model import Model
+from puna.engine.prefix_cache import PrefixCache
+from puna.engine.prefix_store import PrefixStore
 from puna.engine.scheduler import Batch, Scheduler
-from puna.engine.sequence import Sequence
-from puna.engine.types import ErrorEvent, Event, FinishedEvent, GenerationRequest, TokenEvent
-from puna.errors import ContextOverflow, InvalidLogits, InvalidRequest, PunaError
+from puna.engine.sequence import Sequence, SequenceStatus
+from puna.engine.speculation import MAX_ROWS, MIN_DRAFT
+from puna.engine.types import ErrorEvent, Event, FinishedEvent, GenerationRequest, TokenEvent, TokenLogprobs
+from puna.errors import ContextOverflow, InvalidRequest, PunaError
 from puna.models import BLOCK_SIZE, Chunk
+from puna.tokenizer import Tokenizer
 
-# For each chunk its new token, what was wrong with its logits, or None where the prompt goes on.
-Sampled: TypeAlias = list[int | InvalidLogits | None]
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """A token that was drawn."""
+
+    token: int
+    logprobs: TokenLogprobs | None
+
+
+# For each chunk its new tokens, perhaps with why there is no next one; none where the prompt goes on.
+Sampled: TypeAlias = list[list[Pick | PunaError]]
 
 
 class Engine:
     """Runs requests on `model`, up to `max_sequences` at once, each of at most `context` tokens."""
 
-    def __init__(self, model: Model, *, context: int, max_sequences: int) -> None:
-        """Raises InvalidRequest if the model was loaded with too few KV blocks or outputs for that."""
+    def __init__(
+        self,
+        model: Model,
+        *,
+        context: int,
+        max_sequences: int,
+        prefix_store: PrefixStore | None = None,
+        tokenizer: Callable[[], Tokenizer] | None = None,
+        draft: DraftModel | None = None,
+        check: bool = False,
+    ) -> None:
+        """The store is the engine's from now on: `close` closes it. A grammar needs the model's `tokenizer`.
+        A `draft` model of the same vocabulary (`check_vocabularies`) proposes tokens where the text itself does not.
+
+        Raises InvalidRequest if the model was loaded with too few KV blocks or outputs for that.
+        """
         if context < 1 or context > model.num_blocks * BLOCK_SIZE:
             room = model.num_blocks * BLOCK_SIZE
             raise InvalidRequest(f"a context of {context} tokens: it must be between 1 and the KV cache's {room}")
@@ -39,14 +72,21 @@ class Engine:
         self.model = model
         self.context = context
         self.block_manager = BlockManager(model.num_blocks, BLOCK_SIZE)
-        self.scheduler = Scheduler(self.block_manager, max_tokens=model.max_tokens, max_sequences=max_sequences)
+        self.prefix_cache = PrefixCache(self.block_manager, model, prefix_store)
+        self.scheduler = Scheduler(
+            self.block_manager, self.prefix_cache, max_tokens=model.max_tokens, max_sequences=max_sequences
+        )
+        self._grammars = None if tokenizer is None else GrammarCompiler(tokenizer, model.vocab_size)
+        self._draft = draft
+        self._spare_outputs = model.max_outputs - max_sequences  # for proposed tokens
         self._sequences: dict[str, Sequence] = {}  # the open ones
+        self._check = check  # the scheduler's books after each step
         self._events: list[Event] = []  # to be given out by the next step
 
     @property
     def has_work(self) -> bool:
         """Whether `step` would do or say anything."""
-        return self.scheduler.has_work or bool(self._events)
+        return self.scheduler.has_work or bool(self._events) or self.prefix_cache.has_unsaved
 
     def add(self, request: GenerationRequest) -> None:
         """Queue a request. One that cannot be run is answered by an ErrorEvent from the next step.
@@ -57,10 +97,11 @@ class Engine:
             raise InvalidRequest(f"a request with the id {request.id!r} is still open")
         try:
             max_length = self._max_length(request)
-        except InvalidRequest as error:
+            constraint = self._constraint(request)
+        except PunaError as error:
             self._events.append(_error_event(request.id, error))
             return
-        sequence = Sequence(request, max_length, time.perf_counter())
+        sequence = Sequence(request, max_length, time.perf_counter(), constraint)
         self._sequences[request.id] = sequence
         self.scheduler.add(sequence)
 
@@ -76,12 +117,26 @@ class Engine:
     def step(self) -> list[Event]:
         """One forward pass over what the scheduler picked, and the events it brings."""
         events, self._events = self._events, []
-        batch = self.scheduler.schedule(time.perf_counter())
+        self.prefix_cache.save(wait=not self.scheduler.has_work and not events)
+        self._propose()
+        started = time.perf_counter()
+        batch = self.scheduler.schedule(started)
         if batch:
+            masks = _masks(batch)  # computed while the model computes
             logits = self.model.forward([chunk for _, chunk in batch])
-            sampled = self._sample(batch, logits)
+            sampled = self._sample(batch, logits, masks)
             events += self._postprocess(batch, sampled)
+            self.scheduler.learn(batch, time.perf_counter() - started)
+        self.prefix_cache.set_busy(self.scheduler.has_work)
+        if self._check:
+            self.scheduler.check()
         return events
+
+    def close(self, seconds: float) -> None:
+        """Save what the prefix cache has not saved yet, for so long at most. The model is the caller's."""
+        self.prefix_cache.close(seconds)
+        if self._grammars is not None:
+            self._grammars.close()
 
     def logits(self, token_ids: Seq[int]) -> NDArray[np.float32]:
         """Logits (n, vocab_size) after each of the n tokens, computed beside whatever else is running.
@@ -117,34 +172,65 @@ class Engine:
             )
         return min(length + max_tokens, self.context)
 
-    def _sample(self, batch: Batch, logits: NDArray[np.float32]) -> Sampled:
-        """A new token for each chunk that has reached the end of its sequence."""
+    def _constraint(self, request: GenerationRequest) -> Constraint | None:
+        """Raises InvalidRequest for a grammar that is none."""
+        if request.grammar is None:
+            return None
+        if self._grammars is None:
+            raise InvalidRequest("this engine has no tokenizer, so it can hold an answer to no grammar")
+        return self._grammars.compile(request.grammar)
+
+    def _propose(self) -> None:
+        """Let the sequences that decode guess what comes next, as far as a step of more rows costs little."""
+        decoding = [s for s in self.scheduler.running if s.num_uncomputed == 1]
+        rows = min(MAX_ROWS - len(decoding), self._spare_outputs)
+        share = rows // len(decoding) if rows >= MIN_DRAFT * len(decoding) > 0 else 0
+        wanted: list[tuple[Sequence, int]] = []
+        for sequence in decoding:
+            room = max(0, min(share, sequence.max_length - len(sequence) - 1))
+            sequence.propose(room)
+            if self._draft is not None and not sequence.draft and (count := sequence.model_room(room)):
+                wanted.append((sequence, count))
+        if self._draft is not None and wanted:
+            drafts = self._draft.propose([(s.id, s.token_ids, count) for s, count in wanted])
+            for (sequence, _), draft in zip(wanted, drafts, strict=True):
+                sequence.draft, sequence.draft_pace = draft, sequence.model_pace
+        for sequence in decoding:
+            if sequence.constraint is not None:
+                sequence.draft = _allowed(sequence, sequence.constraint)
+
+    def _sample(self, batch: Batch, logits: NDArray[np.float32], masks: list[Future[Masks] | None]) -> Sampled:
+        """New tokens for each chunk that has reached the end of its sequence."""
         sampled: Sampled = []
-        rows = iter(logits)
-        for sequence, chunk in batch:
-            try:
-                sampled.append(sequence.sampler.sample(next(rows), sequence.token_ids) if chunk.outputs else None)
-            except InvalidLogits as error:
-                sampled.append(error)
+        start = 0
+        for (sequence, chunk), mask in zip(batch, masks, strict=True):
+            sampled.append(_picks(sequence, logits[start : start + chunk.outputs], mask))
+            start += chunk.outputs
         return sampled
 
     def _postprocess(self, batch: Batch, sampled: Sampled) -> list[Event]:
         """Write down what was computed, end what has ended."""
         now = time.perf_counter()
         events: list[Event] = []
-        for (sequence, chunk), token in zip(batch, sampled, strict=True):
-            sequence.num_computed += len(chunk.tokens)
-            if isinstance(token, InvalidLogits):
-                self._release(sequence)
-                events.append(_error_event(sequence.id, token))
-            elif token is not None:
-                events += self._extend(sequence, token, now)
+        for (sequence, chunk), picks in zip(batch, sampled, strict=True):
+            rejected = max(0, chunk.outputs - len(picks))  # proposed in vain: what comes there is computed over it
+            sequence.num_computed += len(chunk.tokens) - rejected
+            sequence.learn(len(picks) - 1)
+            for pick in picks:
+                events += self._extend(sequence, pick, now)
+                if sequence.status is SequenceStatus.FINISHED:
+                    break
+            else:
+                self.prefix_cache.record(sequence)
         return events
 
-    def _extend(self, sequence: Sequence, token: int, now: float) -> list[Event]:
+    def _extend(self, sequence: Sequence, pick: Pick | PunaError, now: float) -> list[Event]:
+        if isinstance(pick, PunaError):
+            self._release(sequence)
+            return [_error_event(sequence.id, pick)]
         length = len(sequence)
-        reason = sequence.append(token, now)
-        events: list[Event] = [TokenEvent(sequence.id, token)] if len(sequence) > length else []
+        reason = sequence.append(pick.token, now)
+        events: list[Event] = [TokenEvent(sequence.id, pick.token, pick.logprobs)] if len(sequence) > length else []
         if reason is not None:
             self._release(sequence)
             events.append(FinishedEvent(sequence.id, reason, sequence.usage(now)))
@@ -154,6 +240,37 @@ class Engine:
         """Forget the sequence and free its blocks."""
         self.scheduler.finish(sequence)
         del self._sequences[sequence.id]
+        if self._draft is not None:
+            self._draft.forget(sequence.id)
+
+
+def _allowed(sequence: Sequence, constraint: Constraint) -> list[int]:
+    """What was proposed, as far as the grammar lets it come and it does not end the answer."""
+    allowed = sequence.draft[: constraint.allowed(sequence.draft)]
+    ends = [i for i, token in enumerate(allowed) if token in sequence.request.stop_ids]
+    return allowed[: ends[0]] if ends else allowed
+
+
+def _masks(batch: Batch) -> list[Future[Masks] | None]:
+    """For each chunk with outputs what its grammar allows, if it has one."""
+    return [s.constraint.masks(s.draft) if s.constraint and chunk.outputs else None for s, chunk in batch]
+
+
+def _picks(sequence: Sequence, rows: NDArray[np.float32], masks: Future[Masks] | None) -> list[Pick | PunaError]:
+    """The token drawn from the first row, and from each further one while the token before it was proposed."""
+    picks: list[Pick | PunaError] = []
+    token_ids, asked = sequence.token_ids, sequence.request.logprobs
+    for i, (row, proposed) in enumerate(zip(rows, [*sequence.draft, None], strict=False)):
+        try:
+            token = sequence.sampler.sample(row, token_ids, None if masks is None else masks.result()[i])
+        except PunaError as error:
+            picks.append(error)
+            break
+        picks.append(Pick(token, None if asked is None else token_logprobs(row, token, asked)))
+        if token != proposed:
+            break
+        token_ids = [*token_ids, token]
+    return picks
 
 
 def _error_event(request_id: str, error: PunaError) -> ErrorEvent:

@@ -34,8 +34,18 @@ class Model(Protocol):
         """KV blocks there are, each of BLOCK_SIZE tokens."""
 
     @property
+    def kv_block_bytes(self) -> int:
+        """Bytes of a KV block, all layers together."""
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What a user should know of how it was loaded."""
 
     def forward(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
         """Logits (sum of the chunks' outputs, vocab_size), in their order; valid until the next call."""
+
+    def read_kv_block(self, index: int) -> NDArray[np.uint8]:
+        """A copy of a block's `kv_block_bytes` bytes."""
+
+    def write_kv_block(self, index: int, data: bytes | memoryview | NDArray[np.uint8]) -> None:
+        """Put back what `read_kv_block` gave, in any block."""

@@ -77,13 +77,20 @@ class RunnerProcess:
         context: int,
         max_sequences: int,
         num_blocks: int | None = None,
+        kv_type: str = "f16",
+        prefix_cache: int = 0,
+        check: bool = False,
         on_progress: OnProgress | None = None,
     ) -> RunnerProcess:
         """Load the model at `path` (a GGUF file or a Hugging Face folder) in its own process; wait for it.
 
-        context        tokens of one sequence, prompt and answer together
+        context        tokens of one sequence, prompt and answer together, for which there must be room at least;
+                       `loaded.context` says for how many there is
         max_sequences  decoded at once; more requests wait
-        num_blocks     KV blocks shared by all sequences; None = enough for `max_sequences` full contexts
+        num_blocks     KV blocks shared by all sequences, for exactly that context; None = as memory allows
+        kv_type        of the KV cache: f16, q8_0 or f32
+        prefix_cache   bytes of disk for the prefix cache of all models together; 0 = none
+        check          check the scheduler's books after each step, and end if they do not balance
         on_progress    called with (stage, done, total) while kernels compile and weights load
 
         Raises the PunaError the runner met (InvalidGGUF, UnsupportedModel, ...), or RunnerDied if it just
@@ -91,8 +98,11 @@ class RunnerProcess:
         """
         command = [sys.executable, "-m", "puna.engine.runner", str(path)]
         command += [f"--threads={threads}", f"--context={context}", f"--max-sequences={max_sequences}"]
+        command += [f"--kv-type={kv_type}", f"--prefix-cache={prefix_cache}"]
         if num_blocks is not None:
             command.append(f"--num-blocks={num_blocks}")
+        if check:
+            command.append("--check")
         return cls(command, on_progress=on_progress)
 
     @property

@@ -12,13 +12,17 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
 from puna.engine.types import (
+    CacheReceipt,
     EngineUsage,
     ErrorEvent,
     Event,
     FinishedEvent,
     GenerationRequest,
+    Grammar,
+    Priority,
     SamplingParams,
     TokenEvent,
+    TokenLogprobs,
 )
 from puna.errors import InvalidRequest
 
@@ -102,9 +106,9 @@ def decode_message(line: bytes) -> Message:
     try:
         match kind:
             case "TokenEvent":
-                return TokenEvent(**fields)
+                return TokenEvent(**{**fields, "logprobs": _logprobs(fields["logprobs"])})
             case "FinishedEvent":
-                return FinishedEvent(fields["id"], fields["reason"], EngineUsage(**fields["usage"]))
+                return FinishedEvent(fields["id"], fields["reason"], _usage(**fields["usage"]))
             case "ErrorEvent":
                 return ErrorEvent(**fields)
             case "Progress":
@@ -126,14 +130,34 @@ def _parse(line: bytes) -> tuple[str, dict[str, Any]]:
         raise ProtocolError(f"not a message: {_excerpt(line)}") from error
 
 
-def _request(*, prompt: list[int], stop_ids: list[int], sampling: Mapping[str, Any], **rest: Any) -> GenerationRequest:
+def _request(
+    *,
+    prompt: list[int],
+    stop_ids: list[int],
+    sampling: Mapping[str, Any],
+    grammar: Mapping[str, Any] | None,
+    priority: str,
+    **rest: Any,
+) -> GenerationRequest:
     bias = tuple((token, value) for token, value in sampling["logit_bias"])
     return GenerationRequest(
         prompt=tuple(prompt),
         stop_ids=frozenset(stop_ids),
         sampling=SamplingParams(**{**sampling, "logit_bias": bias}),
+        grammar=None if grammar is None else Grammar(**grammar),
+        priority=Priority(priority),
         **rest,
     )
+
+
+def _logprobs(fields: Mapping[str, Any] | None) -> TokenLogprobs | None:
+    if fields is None:
+        return None
+    return TokenLogprobs(fields["chosen"], tuple((token, value) for token, value in fields["top"]))
+
+
+def _usage(*, cache: dict[str, Any], **rest: Any) -> EngineUsage:
+    return EngineUsage(cache=CacheReceipt(**{**cache, "warnings": tuple(cache["warnings"])}), **rest)
 
 
 def _excerpt(line: bytes) -> str:

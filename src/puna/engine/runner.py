@@ -18,8 +18,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
-from puna import models
+from puna import models, paths, tokenizer
+from puna.engine.capacity import Capacity, capacity
 from puna.engine.engine import Engine
+from puna.engine.model_key import model_key
+from puna.engine.prefix_store import PrefixStore
 from puna.engine.protocol import (
     Cancel,
     Command,
@@ -32,10 +35,12 @@ from puna.engine.protocol import (
     decode_command,
     encode,
 )
+from puna.engine.speculation import MAX_DRAFT
 from puna.errors import PunaError
 from puna.gguf import open_model
 
-GRACE_SECONDS = 2.0  # how long a step, or the loading, may go on after the parent has gone
+GRACE_SECONDS = 2.0  # how long a step, the loading or the saving of prefixes may go on after the parent has gone
+SAVE_SECONDS = 1.5  # of these, for saving prefixes
 
 OnProgress: TypeAlias = Callable[[str, int, int], None]
 Load: TypeAlias = Callable[[OnProgress], Engine]
@@ -62,6 +67,7 @@ class Runner:
         self._send([Loaded(model.vocab_size, engine.context, model.num_blocks, seconds, model.warnings)])
         while self._obey(engine):
             self._send(engine.step())
+        engine.close(SAVE_SECONDS)
         return 0
 
     def _obey(self, engine: Engine) -> bool:
@@ -106,6 +112,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--context", type=int, required=True)
     parser.add_argument("--max-sequences", type=int, required=True)
     parser.add_argument("--num-blocks", type=int)
+    parser.add_argument("--kv-type", choices=models.KV_TYPES, default="f16")
+    parser.add_argument("--prefix-cache", type=int, default=0)
+    parser.add_argument("--check", action="store_true")
     options = parser.parse_args(arguments)
     return serve(lambda progress: load_engine(**vars(options), progress=progress))
 
@@ -127,20 +136,46 @@ def load_engine(
     context: int,
     max_sequences: int,
     num_blocks: int | None = None,
+    kv_type: str = "f16",
+    prefix_cache: int = 0,
+    check: bool = False,
     progress: OnProgress | None = None,
 ) -> Engine:
-    """The engine over the model at `path`; without `num_blocks`, blocks for `max_sequences` full contexts."""
+    """The engine over the model at `path`.
+
+    num_blocks    KV blocks of exactly that context; None: as `puna.engine.capacity` has it, `context` at least
+    kv_type       of the KV cache: f16, q8_0 or f32
+    prefix_cache  bytes of disk for the prefix cache of all models together; 0: none
+    check         check the scheduler's books after each step
+    """
+    file = open_model(path)
+    config = models.configuration(file)
     if num_blocks is None:
-        num_blocks = max_sequences * models.blocks_for(context)
+        room = capacity(config, kv_type, context=context, max_sequences=max_sequences, weights=file.size)
+    else:
+        room = Capacity(context, num_blocks)
+    cache = paths.cache_dir()
+    key = model_key(file, kv_type=kv_type, digests=cache / "digests") if prefix_cache else ""
     model = models.load(
-        open_model(path),
+        file,
         threads=threads,
-        num_blocks=num_blocks,
-        context=context,
-        max_outputs=max_sequences,
+        num_blocks=room.num_blocks,
+        context=room.context,
+        max_outputs=max_sequences + MAX_DRAFT,
+        kv_type=kv_type,
         progress=progress,
     )
-    return Engine(model, context=context, max_sequences=max_sequences)
+    store = None
+    if prefix_cache:
+        store = PrefixStore(cache / "prefixes", key, block_bytes=model.kv_block_bytes, budget=prefix_cache)
+    return Engine(
+        model,
+        context=room.context,
+        max_sequences=max_sequences,
+        prefix_store=store,
+        tokenizer=lambda: tokenizer.load(open_model(path)),
+        check=check,
+    )
 
 
 def _take_standard_streams() -> tuple[BinaryIO, BinaryIO]:

@@ -4,12 +4,13 @@ Order: logit bias, penalties, top-k, typical-p, top-p, min-p, temperature, draw.
 probabilities of what the one before it left, before temperature. Knows nothing of text, batches or other
 sequences: its random numbers are its own, one for each token, so a seed gives the same tokens in any company.
 
-Equally likely tokens rank by id. Sums run in float64 and in the order of token ids, so the naive twin in the
-tests agrees to the last bit.
+Equally likely tokens rank by id. Logits and weights are float32, for speed; sums are float64, in which sums of a
+few float32 are exact, so the naive twin in the tests agrees to the last bit.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -20,10 +21,12 @@ from puna.errors import InvalidLogits
 
 Logits: TypeAlias = NDArray[np.float32]  # (vocab_size,)
 Ids: TypeAlias = NDArray[np.intp]  # (candidates,) token ids, ascending
-Scores: TypeAlias = NDArray[np.float64]  # (candidates,)
-Kept: TypeAlias = Ids | slice  # which of the candidates a filter leaves
+Scores: TypeAlias = NDArray[np.float32]  # (candidates,) logits
+Weights: TypeAlias = NDArray[np.float32]  # (candidates,) probabilities but for a factor; the likeliest has 1
+Kept: TypeAlias = Ids | None  # which of the candidates a filter leaves; None: all
 
-GROUP = 64  # entries searched as one when looking for the largest: 150k logits are 2.4k groups
+GROUP = 64  # entries looked at as one when looking for the largest or drawing: 150k logits are 2.4k groups
+COLDEST = float(np.finfo(np.float32).tiny)  # any lower temperature is as good as this one
 NUCLEUS = 256  # candidates ranked at first when looking for the likeliest up to a probability
 
 
@@ -37,27 +40,28 @@ class Sampler:
         self._bias_ids = np.array([token for token, _ in params.logit_bias], np.intp)
         self._biases = np.array([bias for _, bias in params.logit_bias], np.float32)
 
-    def sample(self, logits: Logits, token_ids: list[int]) -> int:
+    def sample(self, logits: Logits, token_ids: list[int], mask: Logits | None = None) -> int:
         """The token that follows `token_ids`, given the logits (vocab_size,), which are left as they are.
+
+        mask: is added to them; -inf for a token that may not come.
 
         Raises InvalidLogits if a logit is NaN or infinite, or if the biases forbid every token.
         """
-        ids, probabilities = self.distribution(logits, token_ids)
-        cumulative = np.cumsum(probabilities)
-        index = np.searchsorted(cumulative, self._random.random() * cumulative[-1], side="right")
-        return int(ids[min(index, len(ids) - 1)])
+        ids, weights = self.distribution(logits if mask is None else logits + mask, token_ids)
+        index = draw(weights, self._random.random())
+        return index if ids is None else int(ids[index])
 
-    def distribution(self, logits: Logits, token_ids: list[int]) -> tuple[Ids, Scores]:
-        """The tokens that `sample` may draw, ascending, and their probabilities. Raises what it raises."""
+    def distribution(self, logits: Logits, token_ids: list[int]) -> tuple[Ids | None, Weights]:
+        """The tokens that `sample` may draw, ascending (None: all), and their weights. Raises what it raises."""
         logits = self._penalised(self._biased(logits), token_ids)
         peak = logits.max()  # NaN, if there is one anywhere
         if not np.isfinite(peak):
             raise InvalidLogits(_what_is_wrong(float(peak)))
         if self.params.temperature == 0:
-            return np.array([np.argmax(logits)]), np.ones(1)
+            return np.array([np.argmax(logits)]), np.ones(1, np.float32)
         ids, scores = self._candidates(logits)
         with np.errstate(over="ignore"):  # a tiny temperature: all but the likeliest go to -inf, rightly
-            return ids, softmax((scores - scores.max()) / self.params.temperature)
+            return ids, np.exp((scores - scores.max()) / np.float32(max(self.params.temperature, COLDEST)))
 
     def _biased(self, logits: Logits) -> Logits:
         if not self._biases.size:
@@ -74,19 +78,29 @@ class Sampler:
         last = token_ids if p.repeat_last_n == -1 else token_ids[-p.repeat_last_n :]
         return penalise(logits, last, p.repeat_penalty, p.frequency_penalty, p.presence_penalty)
 
-    def _candidates(self, logits: Logits) -> tuple[Ids, Scores]:
-        """What the filters leave: token ids, ascending, and their logits."""
+    def _candidates(self, logits: Logits) -> tuple[Ids | None, Scores]:
+        """What the filters leave: token ids, ascending (None: all), and their logits."""
         p = self.params
-        if p.top_k > 0:
-            ids = np.sort(largest(logits, p.top_k))
-            ids = ids[logits[ids] > -np.inf]
-        else:
-            ids = np.flatnonzero(logits > -np.inf)
-        scores = logits[ids].astype(np.float64)
-        for keep, limit in ((typical_p, p.typical_p), (top_p, p.top_p), (min_p, p.min_p)):
-            kept = keep(scores, limit)
-            ids, scores = ids[kept], scores[kept]
+        ids, scores = None, logits
+        filters = (
+            partial(top_k, k=p.top_k), partial(typical_p, p=p.typical_p), partial(top_p, p=p.top_p),
+            partial(min_p, p=p.min_p),
+        )  # fmt: skip
+        for keep in filters:
+            kept = keep(scores)
+            if kept is not None:
+                ids, scores = kept if ids is None else ids[kept], scores[kept]
         return ids, scores
+
+
+def draw(weights: Weights, uniform: float) -> int:
+    """The index at which the running sum exceeds the share `uniform` of the whole: first by groups, then in one."""
+    sums = np.cumsum(np.add.reduceat(weights, np.arange(0, len(weights), GROUP), dtype=np.float64))
+    target = uniform * sums[-1]
+    group = min(int(np.searchsorted(sums, target, side="right")), len(sums) - 1)
+    before = sums[group - 1] if group else 0.0
+    inside = before + np.cumsum(weights[group * GROUP : (group + 1) * GROUP], dtype=np.float64)
+    return group * GROUP + min(int(np.searchsorted(inside, target, side="right")), len(inside) - 1)
 
 
 def penalise(logits: Logits, last: list[int], repeat: float, frequency: float, presence: float) -> Logits:
@@ -115,39 +129,44 @@ def largest(values: NDArray[np.floating], k: int) -> Ids:
     return near[np.argsort(-values[near], kind="stable")[:k]]
 
 
+def top_k(scores: Scores, k: int) -> Kept:
+    """The k likeliest tokens."""
+    return np.sort(largest(scores, k)) if k > 0 else None
+
+
 def typical_p(scores: Scores, p: float) -> Kept:
     """The tokens whose surprise, -log(probability), is nearest the entropy, until more than p is reached."""
     if p >= 1:
-        return slice(None)
-    probabilities = softmax(scores)
+        return None
+    weights = _weights(scores)
+    probabilities = weights / weights.sum(dtype=np.float64)
     surprise = -np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
     entropy = np.cumsum(probabilities * surprise)[-1]
-    return _nucleus(-np.abs(surprise - entropy), probabilities, p, "right")
+    return _nucleus(-np.abs(surprise - entropy), weights, p, "right")
 
 
 def top_p(scores: Scores, p: float) -> Kept:
     """The likeliest tokens until p is reached."""
-    return slice(None) if p >= 1 else _nucleus(scores, softmax(scores), p, "left")
+    return None if p >= 1 else _nucleus(scores, _weights(scores), p, "left")
 
 
 def min_p(scores: Scores, p: float) -> Kept:
     """The tokens at least p times as likely as the likeliest."""
-    return slice(None) if p <= 0 else np.flatnonzero(scores >= scores.max() + np.log(p))
+    return None if p <= 0 else np.flatnonzero(scores >= scores.max() + np.float32(np.log(p)))
 
 
-def softmax(scores: Scores) -> Scores:
-    """Probabilities."""
-    weights = np.exp(scores - scores.max())
-    probabilities: Scores = weights / np.cumsum(weights)[-1]
-    return probabilities
+def _weights(scores: Scores) -> Weights:
+    weights: Weights = np.exp(scores - scores.max())
+    return weights
 
 
-def _nucleus(ranks: Scores, probabilities: Scores, p: float, side: Literal["left", "right"]) -> Ids:
-    """Indices, ascending, of the highest ranks whose probabilities reach ("left") or exceed p ("right")."""
+def _nucleus(ranks: NDArray[np.floating], weights: Weights, p: float, side: Literal["left", "right"]) -> Ids:
+    """Indices, ascending, of the highest ranks whose weights reach ("left") or exceed ("right") the share p of all."""
+    share = p * weights.sum(dtype=np.float64)
     k = NUCLEUS
     while True:
         order = largest(ranks, k)
-        count = int(np.searchsorted(np.cumsum(probabilities[order]), p, side=side)) + 1
+        count = int(np.searchsorted(np.cumsum(weights[order], dtype=np.float64), share, side=side)) + 1
         if count <= len(order) or k >= len(ranks):
             return np.sort(order[:count])
         k *= 8

@@ -8,14 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from puna.engine.grammar import Constraint
+from puna.engine.prefix_hash import BlockKey
 from puna.engine.sampler import Sampler
-from puna.engine.types import EngineUsage, FinishReason, GenerationRequest
+from puna.engine.speculation import Pace, PromptLookup
+from puna.engine.types import CacheReceipt, EngineUsage, FinishReason, GenerationRequest, Priority
 
 
 class SequenceStatus(Enum):
     """Where a sequence stands.
 
-    A preempted one is WAITING again, its tokens kept, its KV to be computed anew.
+    A preempted one is WAITING again, its tokens kept; its KV is computed anew where the prefix cache has lost it.
     """
 
     WAITING = auto()
@@ -33,17 +36,32 @@ class Sequence:
     request: GenerationRequest
     max_length: int  # tokens, prompt and answer, at which it ends for 'length'
     arrived: float
+    constraint: Constraint | None = None
     token_ids: list[int] = field(init=False)
     sampler: Sampler = field(init=False)
+    lookup_pace: Pace = field(init=False)
+    model_pace: Pace = field(init=False)  # of a draft model, which may be right where the text is no help
+    lookup: PromptLookup = field(default_factory=PromptLookup)
     status: SequenceStatus = SequenceStatus.WAITING
     num_computed: int = 0
+    num_charged: int = 0  # the first tokens, that its client has paid for: not again when it was preempted
     block_table: list[int] = field(default_factory=list)
+    block_keys: list[BlockKey] = field(default_factory=list)  # of its full blocks, as far as anybody has asked
+    num_registered: int = 0  # full blocks that the prefix cache knows
+    num_fetched: int = 0  # of these, read from disk
+    fetching: bool = False  # whether more may come from disk
+    draft: list[int] = field(default_factory=list)  # proposed after `token_ids`, for the next step alone
+    draft_pace: Pace | None = None  # of whom it came from, if it is one that may be wrong
+    drafted: int = 0  # tokens proposed so far, ...
+    accepted: int = 0  # ... and those of them that were right
+    cache: CacheReceipt | None = None  # of its first admission
     admitted: float | None = None
     first_token: float | None = None
 
     def __post_init__(self) -> None:
         self.token_ids = list(self.request.prompt)
         self.sampler = Sampler(self.request.sampling)
+        self.lookup_pace, self.model_pace = (Pace(self.request.draft_tokens) for _ in range(2))
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -52,6 +70,11 @@ class Sequence:
     def id(self) -> str:
         """The request's."""
         return self.request.id
+
+    @property
+    def in_background(self) -> bool:
+        """Whether it gives way to all that are not."""
+        return self.request.priority is Priority.BACKGROUND
 
     @property
     def num_uncomputed(self) -> int:
@@ -73,7 +96,30 @@ class Sequence:
         if token in self.request.stop_ids:
             return "stop"
         self.token_ids.append(token)
+        if self.constraint is not None and self.constraint.take(token):
+            return "stop"
         return "length" if len(self.token_ids) >= self.max_length else None
+
+    def propose(self, room: int) -> None:
+        """Put into `draft` at most `room` tokens: those that the grammar forces, else those that the text suggests."""
+        self.draft_pace = None
+        most = min(room, self.lookup_pace.most)
+        self.draft = self.constraint.forced(most) if self.constraint is not None and most else []
+        if not self.draft and (count := min(room, self.lookup_pace.count(len(self)))):
+            self.draft, self.draft_pace = self.lookup.propose(self.token_ids, count), self.lookup_pace
+
+    def model_room(self, room: int) -> int:
+        """How many of `room` tokens a draft model should propose."""
+        return min(room, self.model_pace.count(len(self)))
+
+    def learn(self, accepted: int) -> None:
+        """Note how many of the tokens in `draft` were right, before they are appended; forget it."""
+        if self.draft:
+            self.drafted += len(self.draft)
+            self.accepted += accepted
+            if self.draft_pace is not None:
+                self.draft_pace.learn(len(self.draft), accepted, len(self) + accepted + 1)
+            self.draft = []
 
     def usage(self, now: float) -> EngineUsage:
         """What it has cost until `now`."""
@@ -82,9 +128,11 @@ class Sequence:
         prompt_tokens = len(self.request.prompt)
         return EngineUsage(
             prompt_tokens=prompt_tokens,
-            cached_tokens=0,
+            cache=self.cache or CacheReceipt(reason="not begun"),
             completion_tokens=len(self.token_ids) - prompt_tokens,
             prompt_seconds=first_token - admitted,
             decode_seconds=now - first_token,
             queue_seconds=admitted - self.arrived,
+            drafted_tokens=self.drafted,
+            accepted_tokens=self.accepted,
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Literal, TypeAlias
 
 from puna import errors
@@ -15,7 +16,15 @@ from puna.errors import InvalidRequest, PunaError
 
 FinishReason: TypeAlias = Literal["stop", "length", "cancelled"]
 
+MAX_LOGPROBS = 20  # alternatives reported for a token, as in Ollama's and OpenAI's APIs
 LARGEST = 1e6  # penalties and biases beyond it mean nothing, and could overflow a logit
+
+
+class Priority(StrEnum):
+    """A lane. What is in the background never delays what is not: titles and tags of a chat, say."""
+
+    NORMAL = "normal"
+    BACKGROUND = "background"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +75,28 @@ class SamplingParams:
 
 
 @dataclass(frozen=True, slots=True)
+class Grammar:
+    """What the answer is held to: JSON of a schema, a regular expression, or a grammar in Lark's notation.
+
+    Whether `source` is one, the engine finds out.
+    """
+
+    kind: Literal["json_schema", "regex", "lark"]
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """One prompt to continue. `id` names it in every event; it must be unlike that of any request still open.
 
     max_tokens  at most this many new tokens; None = until the context is full; 0 = evaluate the prompt only
     stop_ids    a token that ends the answer and is not emitted
+    grammar     the answer is held to it, and ends where it is complete
+    logprobs    report each token's log-probability, and so many of the likeliest tokens'; None = report none
+    draft_tokens  at most so many tokens are proposed at once and checked in one step; None = as many as pay; 0 = none.
+        It changes the speed alone.
+    priority    the lane it runs in
+    client      whose it is, for a fair share among clients; any name, the same for all requests of one client
     """
 
     id: str
@@ -78,12 +104,21 @@ class GenerationRequest:
     max_tokens: int | None = None
     stop_ids: frozenset[int] = frozenset()
     sampling: SamplingParams = field(default_factory=SamplingParams)
+    grammar: Grammar | None = None
+    logprobs: int | None = None
+    draft_tokens: int | None = None
+    priority: Priority = Priority.NORMAL
+    client: str = ""
 
     def __post_init__(self) -> None:
         if not self.prompt:
             raise InvalidRequest("the prompt has no tokens; give at least one")
         if self.max_tokens is not None:
             _check_int("max_tokens", self.max_tokens, low=0)
+        if self.logprobs is not None:
+            _check_int("logprobs", self.logprobs, low=0, high=MAX_LOGPROBS)
+        if self.draft_tokens is not None:
+            _check_int("draft_tokens", self.draft_tokens, low=0)
 
     def check_vocabulary(self, vocab_size: int) -> None:
         """Raise InvalidRequest if a token id lies outside 0 .. vocab_size - 1."""
@@ -98,18 +133,49 @@ class GenerationRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheReceipt:
+    """What the prefix cache gave a request, and why it did not give more.
+
+    cached_tokens  of the prompt, from its first token on, were not computed
+    disk_tokens    of these, read from disk; the others were still in memory
+    reason         why the next token was computed; empty: all was cached but the tokens after the last full block
+    warnings       what is wrong with the cache itself
+    """
+
+    cached_tokens: int = 0
+    disk_tokens: int = 0
+    reason: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class EngineUsage:
     """What a request cost.
 
-    Seconds are wall-clock: in the queue, from admission to the first token, after it.
+    Seconds are wall-clock: in the queue, from admission to the first token, after it. Of the completion's tokens,
+    accepted_tokens were proposed by speculation, which proposed drafted_tokens in all.
     """
 
     prompt_tokens: int
-    cached_tokens: int
+    cache: CacheReceipt
     completion_tokens: int
     prompt_seconds: float
     decode_seconds: float
     queue_seconds: float
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """Natural logarithms of the model's own probabilities, before biases, penalties, filters and temperature.
+
+    chosen  of the token that was drawn
+    top     ((token id, log-probability), ...) of the likeliest tokens, likeliest first
+    """
+
+    chosen: float
+    top: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +184,7 @@ class TokenEvent:
 
     id: str
     token: int
+    logprobs: TokenLogprobs | None = None  # where the request asked for them
 
 
 @dataclass(frozen=True, slots=True)

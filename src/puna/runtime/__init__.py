@@ -4,6 +4,7 @@ Synchronous, on threads. Knows nothing of HTTP and asyncio (the server's), nor o
 engine's).
 """
 
+from puna.engine import CacheReceipt, Grammar
 from puna.runtime.generation import Generation
 from puna.runtime.runtime import Runtime
 from puna.runtime.text import TextModel
@@ -21,11 +22,13 @@ from puna.runtime.types import (
     Prompt,
     Request,
     SinkEvent,
+    TokenLogprob,
     Usage,
 )
 
 __all__ = [
     "FOREVER",
+    "CacheReceipt",
     "ChatRequest",
     "CompletionRequest",
     "Delta",
@@ -33,6 +36,7 @@ __all__ = [
     "FinishReason",
     "Finished",
     "Generation",
+    "Grammar",
     "HistoryPolicy",
     "LoadedStatus",
     "Options",
@@ -41,5 +45,6 @@ __all__ = [
     "Runtime",
     "SinkEvent",
     "TextModel",
+    "TokenLogprob",
     "Usage",
 ]

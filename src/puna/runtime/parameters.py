@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 
+from puna.engine import Grammar, Priority
 from puna.errors import InvalidRequest
 from puna.runtime.types import Options
 
 # Options of Ollama that steer its own runner or were dropped there: they would change nothing here.
 # fmt: off
 NOT_HONOURED = frozenset({
-    "num_keep", "num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread", "draft_num_predict", "numa",
+    "num_keep", "num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread", "numa",
     "low_vram", "f16_kv", "logits_all", "vocab_only", "use_mlock", "penalize_newline", "mirostat",
     "mirostat_tau", "mirostat_eta", "tfs_z",
 })
@@ -52,6 +54,30 @@ def logit_bias(biases: Mapping[str, float]) -> dict[int, float]:
             raise InvalidRequest(f"logit_bias must be between -100 and 100, not {bias}")
         result[int(token)] = -math.inf if bias == -100 else bias
     return result
+
+
+def parse_format(value: object) -> Grammar | None:
+    """Ollama's `format`: "json" is any JSON object, an object is a JSON schema; "" and null hold the answer to nothing.
+
+    Raises:
+        InvalidRequest: anything else.
+    """
+    if value is None or value == "":
+        return None
+    if value == "json":
+        return Grammar("json_schema", '{"type":"object"}')
+    if isinstance(value, Mapping):
+        return Grammar("json_schema", json.dumps(value))
+    raise InvalidRequest(f'invalid format: {json.dumps(value)}; expected "json" or a valid JSON Schema object')
+
+
+def parse_priority(name: str, value: object) -> Priority:
+    """The lane of that name. Raises InvalidRequest, which says what lanes there are."""
+    try:
+        return Priority(str(value))
+    except ValueError:
+        lanes = " or ".join(repr(str(lane)) for lane in Priority)
+        raise InvalidRequest(f"{name} must be {lanes}, not {value!r}") from None
 
 
 def _integer(name: str, value: object) -> int:
@@ -109,4 +135,6 @@ _FIELDS: Mapping[str, tuple[str, Callable[[str, object], object]]] = {
     "presence_penalty": ("presence_penalty", _number),
     "frequency_penalty": ("frequency_penalty", _number),
     "logit_bias": ("logit_bias", _biases),  # Ollama has none; the name is OpenAI's
+    "draft_num_predict": ("draft_tokens", _integer),
+    "priority": ("priority", parse_priority),  # Puna's own
 }

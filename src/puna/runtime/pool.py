@@ -172,6 +172,7 @@ class Pool:
             raise
         with self._changed:
             loaded.runner = runner
+            loaded.context = runner.loaded.context  # more than was asked for, where memory allows
             closed = self._closed
             self._changed.notify_all()
         if closed:
@@ -232,12 +233,21 @@ def _after(seconds: float) -> datetime:
     return datetime.now().astimezone() + timedelta(seconds=seconds)
 
 
-def runner_starter(*, threads: int, num_parallel: int, on_progress: OnProgress | None) -> Start:
+def runner_starter(
+    *, threads: int, num_parallel: int, kv_type: str, prefix_cache: int, check: bool, on_progress: OnProgress | None
+) -> Start:
     """How the pool starts a runner: `python -m puna.engine.runner` on the model's file."""
 
     def start(path: Path, context: int) -> RunnerProcess:
         return RunnerProcess.start(
-            path, threads=threads, context=context, max_sequences=num_parallel, on_progress=on_progress
+            path,
+            threads=threads,
+            context=context,
+            max_sequences=num_parallel,
+            kv_type=kv_type,
+            prefix_cache=prefix_cache,
+            check=check,
+            on_progress=on_progress,
         )
 
     return start

@@ -46,6 +46,9 @@ class Runtime:
         max_loaded: models kept loaded at once; an idle one makes room (PUNA_MAX_LOADED_MODELS, else 3).
         num_parallel: sequences one model decodes at once, more wait (PUNA_NUM_PARALLEL, else 8).
         threads: threads of a runner (PUNA_THREADS, else the number of physical cores).
+        prefix_cache: bytes of disk for prefixes computed earlier, of all models together; 0 for none
+            (PUNA_PREFIX_CACHE, else 4 GB).
+        check: a runner checks its scheduler's books after each step, and ends if they do not balance; for tests.
         on_progress: called as (what, done, total) while a runner compiles kernels or loads weights, from the
             thread that loads.
     """
@@ -59,6 +62,8 @@ class Runtime:
         max_loaded: int | None = None,
         num_parallel: int | None = None,
         threads: int | None = None,
+        prefix_cache: int | None = None,
+        check: bool = False,
         on_progress: OnProgress | None = None,
     ) -> None:
         self.store = store or Store()
@@ -66,6 +71,9 @@ class Runtime:
         starter = runner_starter(
             threads=threads or hardware.threads(),
             num_parallel=num_parallel or settings.integer(paths.NUM_PARALLEL) or settings.DEFAULT_PARALLEL,
+            kv_type=settings.kv_cache_type(),
+            prefix_cache=settings.prefix_cache_bytes() if prefix_cache is None else prefix_cache,
+            check=check,
             on_progress=on_progress,
         )
         self._pool = Pool(
@@ -92,13 +100,15 @@ class Runtime:
         options = request.options.over(model.defaults)
         context = self._context(model, options)
         prompt = prompts.build(request, model, options, context)
-        engine_request = sequence_request(uuid.uuid4().hex, prompt, options, model.tokenizer)
+        request_id = uuid.uuid4().hex
+        engine_request = sequence_request(request_id, prompt, options, model.tokenizer, client=request.client)
         while True:
             loaded = self._acquire(model, context.tokens, request.keep_alive)
             generation = Generation(
                 engine_request.id,
                 replace(prompt, warnings=prompt.warnings + _runner(loaded).loaded.warnings),
-                detokenizer=model.tokenizer.detokenizer(continues=continues(request)),
+                tokenizer=model.tokenizer,
+                continues=continues(request),
                 stops=options.stop or (),
                 sink=sink,
                 cancel=_runner(loaded).cancel,
@@ -182,7 +192,7 @@ class Runtime:
         self.close()
 
     def _context(self, model: TextModel, options: Options) -> prompts.ContextLength:
-        return prompts.context_length(options, model.config.context_limit, self._context_length)
+        return prompts.context_length(options, model.config.context_length, self._context_length)
 
     def _acquire(self, model: TextModel, context: int, keep_alive: float | None) -> Loaded:
         """Loaded with the default context even for a request that wants less: the next need not reload it."""

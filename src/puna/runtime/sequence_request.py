@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from puna.engine import GenerationRequest, SamplingParams
+from puna.engine import GenerationRequest, Priority, SamplingParams
 from puna.runtime.types import CompletionRequest, Options, Prompt, Request
 from puna.tokenizer import Tokenizer
 
@@ -12,7 +12,9 @@ _SAMPLING = (
 )  # fmt: skip
 
 
-def sequence_request(request_id: str, prompt: Prompt, options: Options, tokenizer: Tokenizer) -> GenerationRequest:
+def sequence_request(
+    request_id: str, prompt: Prompt, options: Options, tokenizer: Tokenizer, *, client: str = ""
+) -> GenerationRequest:
     """What the engine runs for `prompt`. `options` are complete: the request's over the model's own.
 
     Raises:
@@ -25,6 +27,11 @@ def sequence_request(request_id: str, prompt: Prompt, options: Options, tokenize
         max_tokens=room if options.max_tokens is None else min(options.max_tokens, room),
         stop_ids=tokenizer.eog_ids,
         sampling=_sampling(options),
+        grammar=options.grammar,
+        logprobs=options.logprobs,
+        draft_tokens=options.draft_tokens,
+        priority=options.priority or Priority.NORMAL,
+        client=client,
     )
     request.check_vocabulary(tokenizer.vocab_size)
     return request

@@ -1,4 +1,4 @@
-"""The runtime's settings from environment variables, and the grammar of durations."""
+"""The runtime's settings from environment variables, and the grammar of durations and sizes."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ import re
 
 from puna import paths
 from puna.errors import InvalidRequest
+from puna.models import KV_TYPES
 from puna.runtime.types import FOREVER
 
 DEFAULT_KEEP_ALIVE = 300.0  # seconds
 LONGEST = 292 * 365 * 86400  # seconds; Go's longest duration, beyond which all is for ever
 DEFAULT_MAX_LOADED = 3
 DEFAULT_PARALLEL = 8
+DEFAULT_KV_CACHE_TYPE = "f16"
+DEFAULT_PREFIX_CACHE = 4 * 10**9  # bytes
 
 # Go's time.ParseDuration.
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_SIZE = re.compile(r"(?P<number>[0-9]+(\.[0-9]+)?) *(?P<unit>b|[kmgt]i?b?|)")
+_BYTES = {f"{prefix}{i}": (1024 if i else 1000) ** power for power, prefix in enumerate("kmgt", 1) for i in ("", "i")}
 _PIECE = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
 
 
@@ -61,6 +66,18 @@ def default_keep_alive() -> float:
         raise InvalidRequest(f"{paths.KEEP_ALIVE.names[0]}: {error}") from error
 
 
+def kv_cache_type() -> str:
+    """PUNA_KV_CACHE_TYPE, else f16.
+
+    Raises:
+        InvalidRequest: not a type of KV cache that there is.
+    """
+    kind = (paths.KV_CACHE_TYPE.get() or DEFAULT_KV_CACHE_TYPE).lower()
+    if kind not in KV_TYPES:
+        raise InvalidRequest(f"{paths.KV_CACHE_TYPE.names[0]}={kind!r} is not one of {', '.join(KV_TYPES)}")
+    return kind
+
+
 def integer(variable: paths.Variable) -> int | None:
     """The variable as a whole number above 0; None when unset or 0.
 
@@ -73,6 +90,29 @@ def integer(variable: paths.Variable) -> int | None:
     if not text.isascii() or not text.isdigit():
         raise InvalidRequest(f"{variable.names[0]} must be a whole number, not {text!r}")
     return int(text) or None
+
+
+def parse_size(text: str) -> int:
+    """Bytes of "4GB", "512 MiB", "1.5G" or "0".
+
+    Raises:
+        InvalidRequest: not a size.
+    """
+    found = _SIZE.fullmatch(text.strip().lower())
+    if found is None or (not found["unit"] and float(found["number"])):
+        raise InvalidRequest(f'invalid size {text!r}: write it with a unit, like "4GB", "512MiB" or "0"')
+    return int(float(found["number"]) * _BYTES.get(found["unit"].removesuffix("b"), 1))
+
+
+def prefix_cache_bytes() -> int:
+    """PUNA_PREFIX_CACHE: the disk space that the prefix cache may take; 0 keeps none."""
+    text = paths.PREFIX_CACHE.get()
+    if text is None:
+        return DEFAULT_PREFIX_CACHE
+    try:
+        return parse_size(text)
+    except InvalidRequest as error:
+        raise InvalidRequest(f"{paths.PREFIX_CACHE.names[0]}: {error}") from None
 
 
 def _as_number(text: str) -> object:

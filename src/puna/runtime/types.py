@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 
 from puna.chat import ContextReport, Message
 from puna.chat.history import Policy
+from puna.engine import CacheReceipt, Grammar, Priority
 from puna.errors import InvalidRequest, PunaError
 from puna.store import LocalModel
 
@@ -46,6 +47,10 @@ class Options:
     frequency_penalty: float | None = None
     logit_bias: Mapping[int, float] | None = None  # token id -> added to its logit
     seed: int | None = None
+    priority: Priority | None = None  # the lane it runs in
+    grammar: Grammar | None = None  # what the answer is held to
+    logprobs: int | None = None  # report each token's log-probability, and so many of the likeliest tokens'
+    draft_tokens: int | None = None  # proposed at once, checked in one step; 0: none; None: as many as pay
 
     def __post_init__(self) -> None:
         # The sampling values are checked by the engine's SamplingParams.
@@ -72,6 +77,7 @@ class ChatRequest:
     options: Options = Options()
     keep_alive: float | None = None  # seconds the model stays loaded afterwards; FOREVER; None: the default
     history: HistoryPolicy = "drop_oldest"  # what to do when the conversation outgrows the context
+    client: str = ""  # whose it is, for a fair share among clients
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,7 @@ class CompletionRequest:
     context: tuple[int, ...] = ()
     options: Options = Options()
     keep_alive: float | None = None
+    client: str = ""
 
 
 Request: TypeAlias = ChatRequest | CompletionRequest
@@ -110,20 +117,36 @@ class Usage:
     """What a generation cost. Times in seconds, monotonic clock."""
 
     prompt_tokens: int  # cached ones included
-    cached_tokens: int  # of these, taken from the prefix cache
+    cache: CacheReceipt  # how many of these were taken from the prefix cache, and why not more
     completion_tokens: int
     total_seconds: float  # from the request's arrival in the runtime to its last token
     load_seconds: float  # getting the model ready (loading it, or waiting for its place)
     queue_seconds: float
     prompt_seconds: float  # computing the prompt tokens that were not cached
     decode_seconds: float
+    drafted_tokens: int = 0  # proposed by speculation ...
+    accepted_tokens: int = 0  # ... and of these, part of the answer
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token and how likely the model itself found it, before biases, penalties, filters and temperature."""
+
+    text: str  # half a character is U+FFFD here
+    bytes: bytes
+    logprob: float  # natural logarithm
+    top: tuple[TokenLogprob, ...] = ()  # the likeliest tokens in its place, likeliest first
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """The next piece of the answer; never empty, never half a character."""
+    """The next piece of the answer; never half a character.
+
+    Never empty, except for the last where log-probabilities were asked for and its tokens have no text.
+    """
 
     text: str
+    logprobs: tuple[TokenLogprob, ...] = ()  # of the tokens that the text is made of, where they were asked for
 
 
 @dataclass(frozen=True, slots=True)

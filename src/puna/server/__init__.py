@@ -4,6 +4,8 @@
     serve      binds a socket and runs it
     security   who may call: key, Host, Origin
     body       request bodies: JSON whatever the Content-Type, checked
+    caller     who calls and how urgently
+    places     the requests held at once; beyond them, 503
     live       a generation seen from the event loop; a client that goes away cancels it
     ollama     /api: translates, no more
     openai     /v1: translates, no more

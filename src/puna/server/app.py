@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from puna.errors import PunaError
@@ -48,6 +49,7 @@ def create_app(
     app.include_router(openai.routes(service))
     app.add_exception_handler(PunaError, _on_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(ClientDisconnect, _on_gone)
     app.add_exception_handler(Exception, _on_bug)
     return app
 
@@ -63,6 +65,11 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     message = {404: f"there is no {request.url.path} here", 405: f"{request.method} is not possible here"}
     text = message.get(error.status_code, str(error.detail))
     return errors.refusal(request.url.path, error.status_code, text, error.headers)
+
+
+async def _on_gone(_request: Request, _error: Exception) -> Response:
+    """The client went away before its request was read; nobody reads this."""
+    return Response(status_code=400)
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:

@@ -18,7 +18,11 @@ from puna.server.encoding import json_bytes
 
 
 class ServerBusyError(PunaError):
-    """More requests are waiting than the server holds."""
+    """More requests are waiting than the server holds; `retry_after` is in seconds."""
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class BodyTooLargeError(InvalidRequest):
@@ -80,7 +84,8 @@ def openai_error_body(error: PunaError) -> dict[str, object]:
 def response(path: str, error: PunaError) -> Response:
     """The reply to a request that failed before its first byte, in the dialect of its route."""
     body = openai_error_body(error) if is_openai(path) else ollama_body(str(error))
-    return _json(body, status_of(error))
+    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, ServerBusyError) else None
+    return _json(body, status_of(error), headers)
 
 
 def refusal(path: str, status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:

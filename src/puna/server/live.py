@@ -10,21 +10,32 @@ import contextlib
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import ParamSpec, TypeVar
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from puna.errors import PunaError
-from puna.runtime import Delta, Event, Finished, Generation, Prompt, Request, Runtime, SinkEvent
-from puna.server.errors import ServerBusyError
+from puna.runtime import Delta, Event, Finished, Generation, Options, Prompt, Request, Runtime, SinkEvent
+from puna.server.caller import Caller
+from puna.server.places import Place, Places
 
 START_THREADS = 64  # requests that may wait for a model to load at once; more wait for a thread
 DEFAULT_MAX_QUEUE = 512  # Ollama's
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One generation, finished."""
+
+    whole: Delta
+    finished: Finished
 
 
 class Live:
@@ -50,16 +61,16 @@ class Live:
                 running -= 1
             yield index, event
 
-    async def collect(self) -> list[tuple[str, Finished]]:
-        """The whole text and the end of each."""
-        texts: list[list[str]] = [[] for _ in self.generations]
+    async def collect(self) -> list[Answer]:
+        """The whole of each."""
+        deltas: list[list[Delta]] = [[] for _ in self.generations]
         ends: dict[int, Finished] = {}
         async for index, event in self.events():
             if isinstance(event, Delta):
-                texts[index].append(event.text)
+                deltas[index].append(event)
             else:
                 ends[index] = event
-        return [("".join(text), ends[index]) for index, text in enumerate(texts)]
+        return [Answer(_joined(pieces), ends[index]) for index, pieces in enumerate(deltas)]
 
     def fail(self, error: PunaError) -> None:
         """End the stream of events with an error of the server's own."""
@@ -76,8 +87,7 @@ class Service:
 
     def __init__(self, runtime: Runtime, *, max_queue: int | None = None) -> None:
         self.runtime = runtime
-        self._max_queue = max_queue or DEFAULT_MAX_QUEUE
-        self._open = 0  # generations between their start and their last event; touched on the loop only
+        self._places = Places(max_queue or DEFAULT_MAX_QUEUE)
         self._live: weakref.WeakSet[Live] = weakref.WeakSet()
         self._threads = ThreadPoolExecutor(START_THREADS, thread_name_prefix="start")
 
@@ -85,61 +95,51 @@ class Service:
         """Run a blocking function of the runtime on a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, partial(function, *args, **kwargs))
 
-    async def start(self, requests: Sequence[Request]) -> Live:
+    async def start(self, requests: Sequence[Request], caller: Caller) -> Live:
         """Start them all; returns once the model is loaded and the prompt is written.
+
+        Each holds a place from now to its last event.
 
         Raises:
             ServerBusyError, and what `Runtime.start` raises.
         """
-        if self._open + len(requests) > self._max_queue:
-            raise ServerBusyError("server busy, please try again.  maximum pending requests exceeded")
+        places = self._places.take(caller.client, len(requests))
         events: asyncio.Queue[tuple[int, SinkEvent]] = asyncio.Queue()
         started: list[Generation] = []
         try:
-            for index, request in enumerate(requests):
-                started.append(await self._start(request, index, events))
+            for index, (request, place) in enumerate(zip(requests, places, strict=True)):
+                started.append(await self._start(_signed(request, caller), place, partial(_put, events, index)))
         except BaseException:
             for generation in started:
                 generation.cancel()
+            for place in places[len(started) + 1 :]:  # of those that were not begun; the others see to their own
+                place.release()
             raise
         live = Live(started, events)
         self._live.add(live)
         return live
 
-    async def _start(self, request: Request, index: int, events: asyncio.Queue[tuple[int, SinkEvent]]) -> Generation:
+    async def _start(self, request: Request, place: Place, put: Callable[[SinkEvent], None]) -> Generation:
         loop = asyncio.get_running_loop()
 
         def deliver(event: SinkEvent) -> None:
             if not isinstance(event, Delta):
-                self._open -= 1
-            events.put_nowait((index, event))
+                place.release()
+            put(event)
 
         def sink(event: SinkEvent) -> None:
             with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
                 loop.call_soon_threadsafe(deliver, event)
 
-        self._open += 1
         future = self._threads.submit(self.runtime.start, request, sink)
         try:
             return await asyncio.shield(asyncio.wrap_future(future))
         except asyncio.CancelledError:
-            future.add_done_callback(partial(self._abandon, loop))
+            future.add_done_callback(partial(_abandon, loop, place))
             raise
         except BaseException:
-            self._open -= 1
+            place.release()
             raise
-
-    def _abandon(self, loop: asyncio.AbstractEventLoop, future: Future[Generation]) -> None:
-        """Nobody waits for it any more. Called on the thread that started it."""
-        if not future.cancelled() and future.exception() is None:
-            future.result().cancel()
-            return
-
-        def forget() -> None:
-            self._open -= 1
-
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(forget)
 
     def abort(self) -> None:
         """End every open answer with an error that its client can read."""
@@ -149,6 +149,31 @@ class Service:
     def close(self) -> None:
         """Take no more work."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _signed(request: Request, caller: Caller) -> Request:
+    """With what its caller says; what its body says goes first."""
+    options = request.options.over(Options(priority=caller.priority))
+    return replace(request, client=caller.client, options=options)
+
+
+def _joined(deltas: Sequence[Delta]) -> Delta:
+    return Delta(
+        "".join(delta.text for delta in deltas), tuple(chain.from_iterable(delta.logprobs for delta in deltas))
+    )
+
+
+def _put(events: asyncio.Queue[tuple[int, SinkEvent]], index: int, event: SinkEvent) -> None:
+    events.put_nowait((index, event))
+
+
+def _abandon(loop: asyncio.AbstractEventLoop, place: Place, future: Future[Generation]) -> None:
+    """Nobody waits for it any more. Called on the thread that started it."""
+    if not future.cancelled() and future.exception() is None:
+        future.result().cancel()
+        return
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(place.release)
 
 
 @contextlib.asynccontextmanager

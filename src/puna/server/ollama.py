@@ -14,6 +14,7 @@ from starlette.responses import Response
 from puna.runtime import ChatRequest, CompletionRequest, Delta, Finished, Usage
 from puna.server import errors, replies
 from puna.server.body import read
+from puna.server.caller import caller
 from puna.server.encoding import json_bytes
 from puna.server.live import Live, LiveResponse, Service, cancelled_on_disconnect, flatten
 from puna.server.ollama_requests import ChatBody, GenerateBody, GenerationBody
@@ -76,7 +77,7 @@ async def _answer(
     if body.debug_render_only:
         prompt = await service.call(service.runtime.prompt, asked)
         return _json({**_head(body.model), "_debug_info": {"rendered_template": prompt.text, "image_count": 0}})
-    live = await service.start([asked])
+    live = await service.start([asked], caller(request))
     warnings = flatten([warnings, live.prompt.warnings])
     headers = replies.headers(live.prompt, warnings)
     last = partial(_last, asked, live, warnings)
@@ -90,8 +91,8 @@ async def _answer(
             headers=headers,
         )
     async with cancelled_on_disconnect(request.receive, live):
-        [(text, finished)] = await live.collect()
-    return _json({**_head(body.model), **piece(text), **last(finished)}, headers)
+        [answer] = await live.collect()
+    return _json({**_head(body.model), **_content(answer.whole, piece), **last(answer.finished)}, headers)
 
 
 async def _lines(
@@ -100,9 +101,15 @@ async def _lines(
     async for _, event in live.events():
         match event:
             case Delta():
-                yield _line({**_head(model), **piece(event.text), "done": False})
+                yield _line({**_head(model), **_content(event, piece), "done": False})
             case Finished():
                 yield _line({**_head(model), **piece(""), **last(event)})
+
+
+def _content(delta: Delta, piece: Piece) -> dict[str, object]:
+    """A piece of the answer, and the log-probabilities of its tokens where they were asked for."""
+    logprobs = [replies.logprob_object(token) for token in delta.logprobs]
+    return {**piece(delta.text), **({"logprobs": logprobs} if logprobs else {})}
 
 
 def _last(
@@ -110,6 +117,7 @@ def _last(
 ) -> dict[str, object]:
     """What only the last object has."""
     result: dict[str, object] = {"done": True, "done_reason": finished.reason, **_metrics(finished.usage)}
+    result["cache"] = replies.cache_object(finished.usage.cache)
     report = replies.context_object(live.prompt.context)
     if isinstance(asked, ChatRequest):
         result["context"] = report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
@@ -9,10 +10,10 @@ from pydantic import Field, model_validator
 from puna.chat import Message, ToolCall
 from puna.errors import InvalidRequest
 from puna.runtime import ChatRequest, CompletionRequest, HistoryPolicy, Options
-from puna.runtime.parameters import parse_parameters
+from puna.runtime.parameters import parse_format, parse_parameters
 from puna.runtime.settings import keep_alive_seconds
 from puna.server.body import Body, Integer, PunaBody
-from puna.server.replies import history_policy, refuse_if_strict
+from puna.server.replies import history_policy, logprobs_asked, refuse_if_strict
 
 THINK_LEVELS = ("high", "medium", "low", "max")
 ROLES = ("system", "user", "assistant", "tool")
@@ -101,7 +102,9 @@ class GenerationBody(ModelBody):
 
     def runtime_options(self) -> tuple[Options, tuple[str, ...]]:
         """The options, and warnings about those that are not honoured."""
-        return parse_parameters(self.options)
+        options, warnings = parse_parameters(self.options)
+        logprobs = logprobs_asked(self.logprobs, self.top_logprobs)
+        return replace(options, logprobs=logprobs, grammar=parse_format(self.format)), warnings
 
     def history(self) -> HistoryPolicy:
         """`truncate: false` forbids to drop anything."""
@@ -109,21 +112,13 @@ class GenerationBody(ModelBody):
 
     def check(self) -> list[str]:
         """Refuse what would change the meaning, report what is ignored."""
-        self._check_format()
         self._check_think()
-        if not 0 <= self.top_logprobs <= 20:
-            raise InvalidRequest("top_logprobs must be between 0 and 20")
         ignored = {
-            "format is not supported yet: the answer is not held to it": self.format,
-            "logprobs are not supported yet: the reply has none": self.logprobs or self.top_logprobs,
+            "top_logprobs without logprobs: the reply has none": self.top_logprobs and not self.logprobs,
             "shift is not supported: an answer ends where the context is full": self.shift,
         }
         unknown = [f"field {name!r} is unknown: it was ignored" for name in self.unknown()]
         return [warning for warning, asked in ignored.items() if asked] + unknown
-
-    def _check_format(self) -> None:
-        if isinstance(self.format, str) and self.format not in ("", "json"):
-            raise InvalidRequest(f'invalid format: "{self.format}"; expected "json" or a valid JSON Schema object')
 
     def _check_think(self) -> None:
         if isinstance(self.think, str) and self.think not in ("", *THINK_LEVELS):

@@ -15,14 +15,16 @@ from puna.errors import PunaError
 from puna.runtime import Delta, Finished
 from puna.server import errors, replies
 from puna.server.body import read
+from puna.server.caller import caller
 from puna.server.encoding import json_bytes
-from puna.server.live import Live, LiveResponse, Service, cancelled_on_disconnect, flatten
+from puna.server.live import Answer, Live, LiveResponse, Service, cancelled_on_disconnect, flatten
 from puna.server.ollama_models import version_number
 from puna.server.openai_requests import ChatBody
 from puna.store import LocalModel, ModelName
 
 SSE = "text/event-stream"
 DONE = b"data: [DONE]\n\n"
+FINGERPRINT = f"fp_puna_{version_number()}"  # looked up once: it takes as long as sending two chunks
 
 
 def routes(service: Service) -> APIRouter:
@@ -45,7 +47,7 @@ def routes(service: Service) -> APIRouter:
         """Answer a conversation; with `stream` as server-sent events that end in `[DONE]`."""
         body = await read(request, ChatBody)
         asked, warnings = body.requests()
-        live = await service.start(asked)
+        live = await service.start(asked, caller(request))
         reply = _Reply(body, live, flatten([warnings, live.prompt.warnings]), int(time.time()))
         headers = replies.headers(live.prompt, reply.warnings)
         if body.stream:
@@ -72,21 +74,21 @@ class _Reply:
     warnings: Sequence[str]
     created: int  # Unix seconds
 
-    def whole(self, results: Sequence[tuple[str, Finished]]) -> dict[str, Any]:
+    def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:
         """The `chat.completion` object."""
         choices = [
             {
                 "index": index,
-                "message": {"role": "assistant", "content": text, "refusal": None},
-                "logprobs": None,
-                "finish_reason": finished.reason,
+                "message": {"role": "assistant", "content": answer.whole.text, "refusal": None},
+                "logprobs": _logprobs(answer.whole),
+                "finish_reason": answer.finished.reason,
             }
-            for index, (text, finished) in enumerate(results)
+            for index, answer in enumerate(answers)
         ]
         return {
             **self._head("chat.completion", choices),
-            "usage": _usage([finished for _, finished in results]),
-            "puna": replies.puna_object(self.live.prompt, self.warnings),
+            "usage": _usage([answer.finished for answer in answers]),
+            "puna": self._puna(answers[0].finished),
         }
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -96,28 +98,32 @@ class _Reply:
         async for index, event in self.live.events():
             if index not in opened:
                 opened.add(index)
-                yield self._chunk(index, {"role": "assistant", "content": ""})
+                yield self._chunk(index, {"role": "assistant", "content": ""}, None)
             match event:
                 case Delta():
-                    yield self._chunk(index, {"content": event.text})
+                    yield self._chunk(index, {"content": event.text}, _logprobs(event))
                 case Finished():
                     ends.append(event)
-                    yield self._chunk(index, {}, event.reason)
+                    yield self._chunk(index, {}, None, event)
         if self.body.stream_options.include_usage:
-            yield _event({**self._head("chat.completion.chunk", []), "usage": _usage(ends), "puna": self._puna()})
+            last = self._head("chat.completion.chunk", [])
+            yield _event({**last, "usage": _usage(ends), "puna": self._puna(ends[0])})
         yield DONE
 
-    def _chunk(self, index: int, delta: dict[str, str], finish_reason: str | None = None) -> bytes:
-        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+    def _chunk(
+        self, index: int, delta: dict[str, str], logprobs: dict[str, Any] | None, finished: Finished | None = None
+    ) -> bytes:
+        finish_reason = None if finished is None else finished.reason
+        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
         chunk = self._head("chat.completion.chunk", [choice])
         if self.body.stream_options.include_usage:
             chunk["usage"] = None
-        if finish_reason is not None:
-            chunk["puna"] = self._puna()
+        if finished is not None:
+            chunk["puna"] = self._puna(finished)
         return _event(chunk)
 
-    def _puna(self) -> dict[str, object]:
-        return replies.puna_object(self.live.prompt, self.warnings)
+    def _puna(self, finished: Finished) -> dict[str, object]:
+        return replies.puna_object(self.live.prompt, self.warnings, finished.usage.cache)
 
     def _head(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
         return {
@@ -125,20 +131,36 @@ class _Reply:
             "object": kind,
             "created": self.created,
             "model": self.body.model,
-            "system_fingerprint": f"fp_puna_{version_number()}",
+            "system_fingerprint": FINGERPRINT,
             "choices": choices,
         }
+
+
+def _logprobs(delta: Delta) -> dict[str, Any] | None:
+    """The log-probabilities of its tokens, where they were asked for. Each has `top_logprobs`, if only an empty one."""
+    if not delta.logprobs:
+        return None
+    return {
+        "content": [{"top_logprobs": [], **replies.logprob_object(token)} for token in delta.logprobs],
+        "refusal": None,
+    }
 
 
 def _usage(ends: Sequence[Finished]) -> dict[str, Any]:
     """Prompt tokens count once, however many choices there are."""
     prompt = ends[0].usage
     completion = sum(end.usage.completion_tokens for end in ends)
+    drafted = sum(end.usage.drafted_tokens for end in ends)
+    accepted = sum(end.usage.accepted_tokens for end in ends)
     return {
         "prompt_tokens": prompt.prompt_tokens,
         "completion_tokens": completion,
         "total_tokens": prompt.prompt_tokens + completion,
-        "prompt_tokens_details": {"cached_tokens": prompt.cached_tokens},
+        "prompt_tokens_details": {"cached_tokens": prompt.cache.cached_tokens},
+        "completion_tokens_details": {
+            "accepted_prediction_tokens": accepted,
+            "rejected_prediction_tokens": drafted - accepted,
+        },
     }
 
 

@@ -11,11 +11,11 @@ from pydantic import Field
 
 from puna.chat import Message, ToolCall
 from puna.errors import InvalidRequest
-from puna.runtime import ChatRequest, Options
-from puna.runtime.parameters import logit_bias, parse_parameters
+from puna.runtime import ChatRequest, Grammar, Options
+from puna.runtime.parameters import logit_bias, parse_format, parse_parameters, parse_priority
 from puna.runtime.settings import keep_alive_seconds
 from puna.server.body import Body, Integer, PunaBody
-from puna.server.replies import history_policy, refuse_if_strict
+from puna.server.replies import history_policy, logprobs_asked, refuse_if_strict
 
 MAX_CHOICES = 128  # of one request, as in OpenAI's API
 REASONING_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max", "ultra")
@@ -110,7 +110,7 @@ class StreamOptions(Body):
 
 
 class ChatBody(Body):
-    """/v1/chat/completions. `keep_alive`, `options` (Ollama's) and `puna` are additions to its fields."""
+    """/v1/chat/completions. `priority`, `keep_alive`, `options` (Ollama's) and `puna` are additions to its fields."""
 
     model: str = ""
     messages: list[MessageBody] = Field(default_factory=list)
@@ -135,6 +135,7 @@ class ChatBody(Body):
     functions: list[dict[str, Any]] = Field(default_factory=list)
     modalities: list[str] = Field(default_factory=lambda: ["text"])
     reasoning_effort: str = "none"
+    priority: Any = None
     keep_alive: Any = None
     options: dict[str, Any] = Field(default_factory=dict)
     puna: PunaBody = PunaBody()
@@ -162,8 +163,8 @@ class ChatBody(Body):
             raise InvalidRequest("[] is too short - 'messages'")
         if not 1 <= self.n <= MAX_CHOICES:
             raise InvalidRequest(f"n must be between 1 and {MAX_CHOICES}, not {self.n}")
-        if not 0 <= self.top_logprobs <= 20:
-            raise InvalidRequest("top_logprobs must be between 0 and 20")
+        if self.top_logprobs and not self.logprobs:
+            raise InvalidRequest("top_logprobs needs logprobs to be true")
         if self.tool_choice not in ("auto", "none"):
             raise InvalidRequest("tool_choice: tools are not supported yet, so no call can be required")
         if self.modalities != ["text"]:
@@ -178,11 +179,6 @@ class ChatBody(Body):
     def _warnings(self) -> list[str]:
         ignored: Mapping[str, object] = {
             "tools are not supported yet: the model was not told of them": self.tools or self.functions,
-            "response_format is not supported yet: the answer is not held to it": self.response_format.get(
-                "type", "text"
-            )
-            != "text",
-            "logprobs are not supported yet: the reply has none": self.logprobs or self.top_logprobs,
             "messages.name: the model is not told who speaks": any(
                 message.name and message.role != "tool" for message in self.messages
             ),
@@ -208,8 +204,25 @@ class ChatBody(Body):
             frequency_penalty=self.frequency_penalty if "frequency_penalty" in given else None,
             presence_penalty=self.presence_penalty if "presence_penalty" in given else None,
             logit_bias=logit_bias(self.logit_bias) if self.logit_bias else None,
+            grammar=self._grammar(),
+            logprobs=logprobs_asked(self.logprobs, self.top_logprobs),
+            priority=None if self.priority is None else parse_priority("priority", self.priority),
         )
         return own.over(below).over(Options(temperature=1.0, top_p=1.0)), warnings
+
+    def _grammar(self) -> Grammar | None:
+        kind = self.response_format.get("type", "text")
+        if kind == "text":
+            return None
+        if kind == "json_object":
+            return parse_format("json")
+        if kind != "json_schema":
+            raise InvalidRequest(f"response_format: type {kind!r} is not text, json_object or json_schema")
+        described = self.response_format.get("json_schema")
+        schema = described.get("schema") if isinstance(described, dict) else None
+        if not isinstance(schema, dict):
+            raise InvalidRequest("response_format: json_schema.schema must be a JSON schema object")
+        return parse_format(schema)
 
 
 def _with_seed(request: ChatRequest, index: int) -> ChatRequest:

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from puna.chat import ContextReport
 from puna.errors import InvalidRequest
-from puna.runtime import HistoryPolicy, Prompt
+from puna.runtime import CacheReceipt, HistoryPolicy, Prompt, TokenLogprob
 from puna.server.body import PunaBody
 from puna.server.encoding import json_text
 
+MAX_LOGPROBS = 20
 MAX_HEADER = 4096  # characters of a header; the body always has everything
 
 
@@ -24,6 +25,29 @@ def context_object(report: ContextReport) -> dict[str, object]:
     }
 
 
+def cache_object(receipt: CacheReceipt) -> dict[str, object]:
+    """What the prefix cache gave, as JSON."""
+    return {
+        "cached_tokens": receipt.cached_tokens,
+        "disk_tokens": receipt.disk_tokens,
+        "reason": receipt.reason,
+        "warnings": list(receipt.warnings),
+    }
+
+
+def logprob_object(token: TokenLogprob) -> dict[str, object]:
+    """A token with its log-probability and its alternatives, which both dialects write alike."""
+    own = {"token": token.text, "logprob": token.logprob, "bytes": list(token.bytes)}
+    return {**own, "top_logprobs": [logprob_object(each) for each in token.top]} if token.top else own
+
+
+def logprobs_asked(logprobs: bool, top_logprobs: int) -> int | None:
+    """Alternatives to report beside each token's own log-probability; None: report nothing. Raises InvalidRequest."""
+    if not 0 <= top_logprobs <= MAX_LOGPROBS:
+        raise InvalidRequest(f"top_logprobs must be between 0 and {MAX_LOGPROBS}")
+    return top_logprobs if logprobs else None
+
+
 def headers(prompt: Prompt, warnings: Sequence[str]) -> Mapping[str, str]:
     """`x-puna-context`, and `x-puna-warnings` where there are any."""
     result = {"x-puna-context": json_text(context_object(prompt.context))}
@@ -33,9 +57,13 @@ def headers(prompt: Prompt, warnings: Sequence[str]) -> Mapping[str, str]:
     return result
 
 
-def puna_object(prompt: Prompt, warnings: Sequence[str]) -> dict[str, object]:
-    """Context and warnings as one object."""
-    return {"context": context_object(prompt.context), "warnings": list(warnings)}
+def puna_object(prompt: Prompt, warnings: Sequence[str], cache: CacheReceipt) -> dict[str, object]:
+    """Context, warnings and the prefix cache's receipt as one object."""
+    return {
+        "context": context_object(prompt.context),
+        "warnings": list(warnings),
+        "cache": cache_object(cache),
+    }
 
 
 def history_policy(puna: PunaBody) -> HistoryPolicy:

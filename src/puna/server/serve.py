@@ -72,6 +72,7 @@ def serve(
                 log_level=log_level,
                 server_header=False,
                 ws="none",
+                proxy_headers=False,  # whoever calls could say that he is somebody else
                 timeout_graceful_shutdown=2 * SHUTDOWN_SECONDS,
             )
             if on_ready is not None:
