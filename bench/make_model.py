@@ -1,14 +1,14 @@
-"""Makes a GGUF with random weights in a real model's shape, for benchmarks: speed does not depend on the weights.
+"""GGUF files with random weights in real models' shapes: speed does not depend on what the weights are.
 
-    python bench/make_model.py OUT.gguf --shape llama-1.1b --type Q4_0
+Blocks are random bytes with scales that keep activations in range, which takes seconds. The layers add little to
+the embeddings, and each output row is another token's embedding: greedy decoding walks in a circle of PASSAGE tokens,
+so that a passage can be repeated token by token (`successor`).
 
-Values are small, so that activations stay in range; the tokenizer is a byte alphabet and placeholders, enough for
-any engine to load the file.
+The vocabulary is the 256 bytes, which is what text becomes, and placeholders: any engine loads the file.
 """
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from puna.gguf import GGMLType, GGUFWriter, Value, quantize
+from puna.gguf import GGMLType, GGUFWriter, Value, dequantize
+
+PASSAGE = 300  # tokens after which greedy decoding begins again
+SPECIAL = ("<s>", "</s>")  # the last two token ids
+EMBEDDING = 0.5  # the embeddings' standard deviation
+RESIDUAL = 0.05  # what a matrix that adds to them multiplies a row's size with, and theirs
+OUTPUT_NORM = 0.04  # so that the likeliest logit is some 40 above the others
+
+TEMPLATE = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}assistant:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +41,107 @@ class Shape:
 
 
 SHAPES = {
+    "tiny": Shape("llama", 2, 256, 512, 4, 2, 1024),
     "qwen2-0.5b": Shape("qwen2", 24, 896, 4864, 14, 2, 151936),
     "llama-1.1b": Shape("llama", 22, 2048, 5632, 32, 4, 32000),  # TinyLlama
     "llama-3b": Shape("llama", 28, 3072, 8192, 24, 8, 128256),  # Llama 3.2 3B
     "llama-8b": Shape("llama", 32, 4096, 14336, 32, 8, 128256),  # Llama 3.1 8B
 }
-FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q8_0": 7, "BF16": 32}
+
+# llama.h's llama_ftype for each mix of tensor types that can be made.
+FILE_TYPES = {
+    "F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "Q2_K": 10, "Q4_K_M": 15, "Q5_K": 16,
+    "Q6_K": 18, "IQ4_NL": 25, "IQ4_XS": 30, "BF16": 32, "MXFP4": 38,
+}  # fmt: skip
+
+# Where a block has its float16 scales (ggml-common.h), and how many times the first one they are: what a block's
+# numbers are on average, so that its values have no mean.
+SCALES: dict[GGMLType, dict[int, float]] = {
+    GGMLType.Q4_0: {0: 1}, GGMLType.Q4_1: {0: 1, 2: -7.5}, GGMLType.Q5_0: {0: 1}, GGMLType.Q5_1: {0: 1, 2: -15.5},
+    GGMLType.Q8_0: {0: 1}, GGMLType.Q2_K: {80: 1, 82: 1.5}, GGMLType.Q4_K: {0: 1, 2: 7.5},
+    GGMLType.Q5_K: {0: 1, 2: 15.5}, GGMLType.Q6_K: {208: 1}, GGMLType.IQ4_NL: {0: 1}, GGMLType.IQ4_XS: {0: 1},
+}  # fmt: skip
+
+# Scales of a block's parts, packed in six or four bits: all alike here.
+PARTS: dict[GGMLType, tuple[int, bytes]] = {
+    GGMLType.Q2_K: (0, b"\x88" * 16),
+    GGMLType.Q4_K: (4, b"\xa0" * 8 + b"\0" * 4),
+    GGMLType.Q5_K: (4, b"\xa0" * 8 + b"\0" * 4),
+}
+
+FLOATS = {GGMLType.F32: (8, 23), GGMLType.F16: (5, 10), GGMLType.BF16: (8, 7)}  # bits of exponent and mantissa
+
+# What llama-quantize takes for rows that are not whole blocks of 256.
+SMALL_BLOCKS = {
+    GGMLType.Q2_K: GGMLType.IQ4_NL,
+    GGMLType.Q4_K: GGMLType.Q5_0,
+    GGMLType.Q5_K: GGMLType.Q5_1,
+    GGMLType.Q6_K: GGMLType.Q8_0,
+    GGMLType.IQ4_XS: GGMLType.IQ4_NL,
+}
 
 
-def random_matrix(rng: np.random.Generator, rows: int, columns: int, kind: GGMLType) -> NDArray[np.uint8]:
-    """Quantised normal values; a pool of rows is repeated, since making gigabytes of them is slow."""
-    pool = rng.standard_normal((min(rows, 64), columns), np.float32) / np.sqrt(columns, dtype=np.float32)
-    packed = quantize(pool, kind).reshape(len(pool), -1)
-    return packed[rng.integers(0, len(pool), rows)].reshape(-1)
+def successor(token: int) -> int:
+    """The token that greedy decoding gives after `token`, in models with an output matrix of their own."""
+    return token + 1 if (token + 1) % PASSAGE else token + 1 - PASSAGE
+
+
+def passage(number: int = 1) -> list[int]:
+    """Tokens that greedy decoding repeats for ever; 1 and up are placeholders, without bytes among them."""
+    return list(range(number * PASSAGE, (number + 1) * PASSAGE))
+
+
+def _blocks(rng: np.random.Generator, count: int, kind: GGMLType, deviation: float) -> NDArray[np.uint8]:
+    """(count, type_size) random blocks of about that standard deviation and no mean."""
+    words = rng.integers(0, 2**64, -(-count * kind.type_size // 8), np.uint64, endpoint=False)
+    blocks = words.view(np.uint8)[: count * kind.type_size].reshape(count, -1)
+    if kind in FLOATS:
+        return _floats(blocks, kind, deviation)
+    if kind is GGMLType.MXFP4:  # one byte of exponent; four random bits have a deviation of 3
+        blocks[:, 0] = 128 + int(np.floor(np.log2(deviation / 3)))
+        return blocks
+    offset, parts = PARTS.get(kind, (0, b""))
+    blocks[:, offset : offset + len(parts)] = np.frombuffer(parts, np.uint8)
+    sign = np.where(
+        blocks[:, next(iter(SCALES[kind]))] & 1, -1.0, 1.0
+    )  # four bits reach from -8 to 7: not quite no mean
+    _set_scales(blocks, kind, sign)
+    sample = blocks[:4096]
+    unit = float(dequantize(sample.reshape(-1), kind, (sample.shape[0] * kind.block_size,)).std())
+    _set_scales(blocks, kind, sign * (deviation / unit))
+    return blocks
+
+
+def _set_scales(blocks: NDArray[np.uint8], kind: GGMLType, scales: NDArray[np.float64]) -> None:
+    for offset, times in SCALES[kind].items():
+        blocks[:, offset : offset + 2] = (scales * times).astype("<f2").view(np.uint8).reshape(-1, 2)
+
+
+def _floats(blocks: NDArray[np.uint8], kind: GGMLType, deviation: float) -> NDArray[np.uint8]:
+    """Random signs and mantissas under the one exponent that fits."""
+    exponent_bits, mantissa_bits = FLOATS[kind]
+    bias = (1 << exponent_bits - 1) - 1
+    exponent = max(1, int(np.floor(np.log2(deviation))) + bias)
+    bits = 8 * kind.type_size
+    keep, fixed = (1 << bits) - 1 ^ ((1 << exponent_bits) - 1 << mantissa_bits), exponent << mantissa_bits
+    for byte in range(kind.type_size):  # little-endian, as GGUF is
+        blocks[:, byte] = blocks[:, byte] & (keep >> 8 * byte & 255) | (fixed >> 8 * byte & 255)
+    return blocks
+
+
+def _matrix(seed: int, rows: int, columns: int, kind: GGMLType, deviation: float) -> NDArray[np.uint8]:
+    """(rows, bytes of a row)."""
+    blocks = _blocks(np.random.default_rng(seed), rows * columns // kind.block_size, kind, deviation)
+    return blocks.reshape(rows, blocks.size // rows)
+
+
+def _output(seed: int, rows: int, columns: int, kind: GGMLType, deviation: float) -> NDArray[np.uint8]:
+    """The embeddings, each moved to the row of its token's successor."""
+    embeddings: NDArray[np.uint8] = _matrix(seed, rows, columns, kind, deviation)
+    whole = rows // PASSAGE * PASSAGE  # what is left over follows itself
+    order: NDArray[np.intp] = np.arange(rows)
+    order[:whole] = np.roll(order[:whole].reshape(-1, PASSAGE), 1, axis=1).reshape(-1)
+    return embeddings[order]
 
 
 def tensors(shape: Shape) -> dict[str, tuple[int, ...]]:
@@ -77,15 +173,33 @@ def tensors(shape: Shape) -> dict[str, tuple[int, ...]]:
     return out
 
 
-def metadata(shape: Shape, kind: GGMLType) -> dict[str, Value | np.generic]:
-    """The file's metadata; the vocabulary is 256 bytes and placeholders."""
+def tensor_type(name: str, file_type: str, shape: Shape, columns: int) -> GGMLType:
+    """The type of a matrix; Q4_K_M mixes as llama-quantize does, all others are of one type.
+
+    The embeddings are of the output's type, whose rows they are.
+    """
+    kind = GGMLType[file_type.removesuffix("_M")]
+    if file_type == "Q4_K_M":
+        is_output = name in ("token_embd.weight", "output.weight")
+        important = name.endswith(("attn_v.weight", "ffn_down.weight")) and _more_bits(name, shape.layers)
+        kind = GGMLType.Q6_K if is_output or important else kind
+    return SMALL_BLOCKS[kind] if columns % kind.block_size else kind
+
+
+def _more_bits(name: str, layers: int) -> bool:
+    """llama-quantize's choice: the first and the last eighth of the layers, and every third between."""
+    i, eighth = int(name.split(".")[1]), layers // 8
+    return i < eighth or i >= 7 * layers // 8 or (i - eighth) % 3 == 2
+
+
+def metadata(shape: Shape, file_type: str) -> dict[str, Value | np.generic]:
+    """The file's metadata."""
     a = shape.architecture
-    byte_pieces = [f"<0x{b:02X}>" for b in range(256)]
-    pieces = ["<unk>", "<s>", "</s>", *byte_pieces]
-    pieces += [f"w{i}" for i in range(shape.vocabulary - len(pieces))]
+    pieces = [*_byte_pieces(), "\u0120\u0120"]  # the one merge that a BPE vocabulary must have
+    pieces += [f"w{i}" for i in range(len(pieces), shape.vocabulary - len(SPECIAL))] + list(SPECIAL)
     return {
-        "general.name": f"random {shape.width} x {shape.layers}",
-        "general.file_type": np.uint32(FILE_TYPES[kind.name]),
+        "general.name": f"random {a} {shape.width} x {shape.layers}",
+        "general.file_type": np.uint32(FILE_TYPES[file_type]),
         f"{a}.context_length": np.uint32(32768),
         f"{a}.embedding_length": np.uint32(shape.width),
         f"{a}.block_count": np.uint32(shape.layers),
@@ -94,40 +208,49 @@ def metadata(shape: Shape, kind: GGMLType) -> dict[str, Value | np.generic]:
         f"{a}.attention.head_count_kv": np.uint32(shape.kv_heads),
         f"{a}.attention.layer_norm_rms_epsilon": np.float32(1e-5),
         f"{a}.rope.freq_base": np.float32(10000.0),
+        f"{a}.rope.dimension_count": np.uint32(shape.width // shape.heads),
         f"{a}.vocab_size": np.uint32(shape.vocabulary),
-        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "qwen2" if a == "qwen2" else "llama-bpe",
         "tokenizer.ggml.tokens": pieces,
-        "tokenizer.ggml.scores": np.zeros(len(pieces), np.float32),
-        "tokenizer.ggml.token_type": np.array([2, 3, 3] + [6] * 256 + [1] * (len(pieces) - 259), np.int32),
-        "tokenizer.ggml.bos_token_id": np.uint32(1),
-        "tokenizer.ggml.eos_token_id": np.uint32(2),
+        "tokenizer.ggml.merges": ["\u0120 \u0120"],
+        "tokenizer.ggml.token_type": np.array([1] * (len(pieces) - len(SPECIAL)) + [3] * len(SPECIAL), np.int32),
+        "tokenizer.ggml.bos_token_id": np.uint32(shape.vocabulary - 2),
+        "tokenizer.ggml.eos_token_id": np.uint32(shape.vocabulary - 1),
+        "tokenizer.ggml.add_bos_token": False,
+        "tokenizer.chat_template": TEMPLATE,
     }
 
 
-def write(path: Path, shape: Shape, kind: GGMLType, seed: int = 0) -> None:
+def _byte_pieces() -> list[str]:
+    """GPT-2's character for each byte: printable ones first, as they are, then the others from U+0100 on."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    return [chr(b) for b in printable] + [chr(0x100 + i) for i in range(256 - len(printable))]
+
+
+def write(path: Path, shape: Shape, file_type: str) -> None:
     """Write the file."""
-    rng = np.random.default_rng(seed)
     writer = GGUFWriter(shape.architecture)
-    for key, value in metadata(shape, kind).items():
+    for key, value in metadata(shape, file_type).items():
         writer.add(key, value)
-    for name, dims in tensors(shape).items():
+    for seed, (name, dims) in enumerate(tensors(shape).items()):
         if len(dims) == 1:
-            values = np.ones(dims, np.float32) if "norm" in name else np.zeros(dims, np.float32)
+            value = OUTPUT_NORM if name == "output_norm.weight" else float("norm" in name)
+            values = np.full(dims, value, np.float32)
             writer.add_tensor(name, dims, GGMLType.F32, values)
-        else:
-            writer.add_tensor(name, dims, kind, partial(random_matrix, rng, dims[0], dims[1], kind))
+            continue
+        rows, columns = dims
+        kind = tensor_type(name, file_type, shape, columns)
+        make, at, deviation = _matrix, seed, columns**-0.5
+        if name in ("token_embd.weight", "output.weight"):
+            make, at, deviation = _matrix if name.startswith("token") else _output, 0, EMBEDDING
+        elif name.endswith(("attn_output.weight", "ffn_down.weight")):
+            deviation *= EMBEDDING * RESIDUAL
+        writer.add_tensor(name, dims, kind, partial(make, at, rows, columns, kind, deviation))
+    path.parent.mkdir(parents=True, exist_ok=True)
     writer.write(path)
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--shape", choices=SHAPES, default="llama-1.1b")
-    parser.add_argument("--type", choices=FILE_TYPES, default="Q4_0")
-    arguments = parser.parse_args()
-    write(arguments.out, SHAPES[arguments.shape], GGMLType[arguments.type])
-
-
-if __name__ == "__main__":
-    main()
+def model_path(folder: Path, shape: str, file_type: str) -> Path:
+    """Where the model of that shape and type is, or would be."""
+    return folder / f"{shape}-{file_type}.gguf"
