@@ -112,7 +112,7 @@ def test_logits_are_the_same_bits_however_many_are_asked_for_at_once(model: mode
 
 
 def test_kill_9_in_mid_answer_is_a_clear_error_and_the_next_runner_works(path: Path, runner: RunnerProcess) -> None:
-    asked = GenerationRequest("a", (1, 2, 3))
+    asked = GenerationRequest("a", (1, 2, 3), max_tokens=CONTEXT - 3)
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
     runner.submit(asked, events.put)
     assert isinstance(events.get(timeout=PATIENCE), TokenEvent)

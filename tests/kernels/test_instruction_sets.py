@@ -11,14 +11,19 @@ import numpy as np
 import pytest
 
 from puna import hardware, paths
+from puna.gguf import GGMLType
 from puna.hardware import ISA
+from puna.kernels.cache import Cache
+from puna.models import KV_TYPES
+from puna.models.weights import layout_of
 from tests.kernels.quantized import KINDS
 from tests.kernels.running import same_bits
 
 ROOT = Path(__file__).parents[2]
 # Not of one instruction set, or (this file) without end.
-ELSEWHERE = ("test_instruction_sets.py", "test_library.py", "test_tape_and_team.py")
+ELSEWHERE = ("test_instruction_sets.py", "test_library.py", "test_tape_and_team.py", "test_cross.py")
 
+GROUPS = {"core", *(f"attention_{kv_type}" for kv_type in KV_TYPES), *(layout_of(kind).name for kind in GGMLType)}
 OTHERS = [isa for isa in hardware.supported_isas() if isa is not hardware.isa()]
 
 
@@ -31,6 +36,7 @@ def environment(isa: ISA) -> dict[str, str]:
 
 @pytest.mark.parametrize("isa", OTHERS)
 def test_every_kernel_is_right_under_another_instruction_set(isa: ISA) -> None:
+    Cache(hardware.target(isa)).get(GROUPS)  # compiled side by side, sooner than one by one as they are used
     ignored = [f"--ignore=tests/kernels/{name}" for name in ELSEWHERE]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *ignored, "tests/kernels", "tests/simd"]
     child = subprocess.run(command, cwd=ROOT, env=environment(isa), capture_output=True, text=True, check=False)
