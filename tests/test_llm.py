@@ -118,6 +118,16 @@ def test_logits_are_float32_and_greedy_follows_them(llm: LLM) -> None:
     assert tuple(following) == answer.token_ids
 
 
+def test_the_type_of_the_kv_cache_is_the_variable_s_here_too(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = list(range(300, 340))
+    monkeypatch.setenv("PUNA_KV_CACHE_TYPE", "q8_0")
+    with LLM("cria") as coarse:
+        assert not np.array_equal(coarse.logits(ids), llm.logits(ids))
+    monkeypatch.setenv("PUNA_KV_CACHE_TYPE", "q3")
+    with pytest.raises(InvalidRequest, match="f16, q8_0"):
+        LLM("cria")
+
+
 def test_log_probabilities_are_those_of_the_model_whatever_the_sampling(llm: LLM) -> None:
     prompt = Tokenizer("cria").encode(llm.render(HELLO), add_special=False, parse_special=True)
     answer = llm.chat(HELLO, logprobs=5, temperature=1.5, repeat_penalty=1.3, top_k=5, seed=1, max_tokens=20)

@@ -39,6 +39,7 @@ from puna.runtime import (
 from puna.runtime.parameters import parse_format
 from puna.runtime.prompt import build, context_length
 from puna.runtime.sequence_request import continues, sequence_request
+from puna.runtime.settings import kv_cache_type
 from puna.store import Store
 
 if TYPE_CHECKING:
@@ -403,10 +404,18 @@ def _load(text: TextModel, threads: int, context: int, on_progress: Callable[[st
     from puna.engine.capacity import capacity
     from puna.gguf import open_model
 
+    kv_type = kv_cache_type()
     file = open_model(text.local.path)
     config = models.configuration(file)
-    room = capacity(config, "f16", context=context, max_sequences=MAX_SEQUENCES, weights=file.size)
-    return models.load(file, threads=threads, num_blocks=room.num_blocks, max_outputs=MAX_OUTPUTS, progress=on_progress)
+    room = capacity(config, kv_type, context=context, max_sequences=MAX_SEQUENCES, weights=file.size)
+    return models.load(
+        file,
+        threads=threads,
+        num_blocks=room.num_blocks,
+        max_outputs=MAX_OUTPUTS,
+        kv_type=kv_type,
+        progress=on_progress,
+    )
 
 
 def _engine(model: Model, context: int, text: TextModel, draft: Model | None) -> Engine:
