@@ -49,10 +49,13 @@ def test_defaults_are_llama_cpps(tmp_path: Path) -> None:
         head_count_kv=8,
         key_length=8,
         value_length=8,
-        layer_norm_rms_epsilon=float(np.float32(1e-5)),
+        norm_epsilon=float(np.float32(1e-5)),
         rope=RopeConfig(8, 10000.0, "none", 1.0, 2048),
         vocab_size=10,
         sliding_window=None,
+        causal=True,
+        pooling="none",
+        labels=0,
         file_type="F16",
         parameter_count=10 * 64 + 64,
     )
@@ -90,6 +93,27 @@ def test_values_that_differ_by_layer_are_unsupported(tmp_path: Path) -> None:
         config_of(tmp_path, {"llama.attention.head_count_kv": [4, 8]})
 
 
+def test_a_window_is_that_of_the_layers_the_file_or_the_architecture_says(tmp_path: Path) -> None:
+    def windows(**pattern: Any) -> list[int | None]:
+        keys = {f"llama.attention.{key}": value for key, value in ({"sliding_window": 8} | pattern).items()}
+        config = config_of(tmp_path, keys)
+        return [config.window(layer, every=2) for layer in range(config.block_count)]
+
+    assert windows() == [8, None]
+    assert windows(sliding_window_pattern=[False, True]) == [None, 8]
+    assert windows(sliding_window_pattern=1) == [None, None]
+    assert windows(sliding_window_pattern=3) == [8, 8]
+    assert windows(sliding_window=0) == [None, None]
+
+
+def test_multipliers_and_caps_are_taken_and_zero_is_none(tmp_path: Path) -> None:
+    changes = {"attention.scale": 0.25, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 0.0}
+    changes |= {"embedding_scale": 12.0, "residual_scale": 0.5, "logit_scale": 8.0}
+    config = config_of(tmp_path, {f"llama.{key}": value for key, value in changes.items()})
+    assert (config.attention_scale, config.attention_softcap, config.logit_softcap) == (0.25, 50.0, None)
+    assert (config.embedding_scale, config.residual_scale, config.logit_scale) == (12.0, 0.5, 8.0)
+
+
 def test_old_files_linear_scaling_is_understood(tmp_path: Path) -> None:
     assert config_of(tmp_path, {"llama.rope.scale_linear": 2.0}).rope.scaling_type == "linear"
     assert config_of(tmp_path, {"llama.rope.scale_linear": 2.0}).rope.factor == 2.0
@@ -101,15 +125,24 @@ def test_a_factor_without_scaling_does_nothing(tmp_path: Path) -> None:
     assert config_of(tmp_path, changes).rope.factor == 1.0
 
 
+@pytest.mark.parametrize(("number", "pooling"), list(enumerate(("none", "mean", "cls", "last", "rank"))))
+def test_pooling_types_are_named_in_llama_cpps_order(number: int, pooling: str, tmp_path: Path) -> None:
+    assert config_of(tmp_path, {"llama.pooling_type": number}).pooling == pooling
+
+
+def test_an_unknown_pooling_type_is_unsupported(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedModel, match="pooling_type is 5"):
+        config_of(tmp_path, {"llama.pooling_type": 5})
+
+
 def test_an_unknown_rope_scaling_is_unsupported(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedModel, match="'spiral'"):
         config_of(tmp_path, {"llama.rope.scaling.type": "spiral"})
 
 
-def test_a_model_with_plain_layer_norm_is_unsupported_and_not_called_damaged(tmp_path: Path) -> None:
-    changes = {"llama.attention.layer_norm_rms_epsilon": None, "llama.attention.layer_norm_epsilon": 1e-5}
-    with pytest.raises(UnsupportedModel, match="RMS"):
-        config_of(tmp_path, changes)
+def test_layer_norms_epsilon_has_a_key_of_its_own(tmp_path: Path) -> None:
+    changes = {"llama.attention.layer_norm_rms_epsilon": None, "llama.attention.layer_norm_epsilon": 1e-3}
+    assert config_of(tmp_path, changes).norm_epsilon == float(np.float32(1e-3))
 
 
 def test_the_file_type_is_that_of_most_numbers_where_the_file_does_not_say(tmp_path: Path) -> None:
@@ -149,6 +182,12 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"llama.rope.dimension_count": 10}, "dimension_count: 10"),
     ({"llama.rope.scaling.type": 1}, "scaling"),
     ({"llama.rope.scaling.factor": 0.0}, "factor"),
+    ({"llama.rope.scaling.type": "yarn", "llama.rope.freq_base": 1.0}, "freq_base"),
+    ({"llama.rope.scaling.dynamic_factor": 2.0, "llama.rope.dimension_count": 2}, "dimension_count"),
+    ({"llama.attention.scale": [1.0, 2.0]}, "attention.scale"),
+    ({"llama.use_parallel_residual": 1}, "use_parallel_residual"),
+    ({"llama.attention.sliding_window_pattern": [True]}, "1 values for 2 layers"),
+    ({"llama.attention.sliding_window_pattern": ["a", "b"]}, "sliding_window_pattern"),
     ({"tokenizer.ggml.tokens": ["a", "b"]}, r"tokenizer\.ggml\.tokens: 2 tokens"),
     ({"tokenizer.ggml.tokens": [1, 2]}, r"tokenizer\.ggml\.tokens"),
     ({"tokenizer.ggml.tokens": "ab"}, r"tokenizer\.ggml\.tokens"),

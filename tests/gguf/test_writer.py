@@ -171,6 +171,24 @@ def test_data_of_the_wrong_size_leave_no_file_behind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("sizes", [(2,), (4, 1), (4, 4, 1)])
+def test_pieces_that_do_not_add_up_leave_no_file_behind(sizes: tuple[int, ...], tmp_path: Path) -> None:
+    writer = GGUFWriter("llama")
+    writer.add_tensor("x", (4,), GGMLType.F32, lambda: (np.zeros(size, np.float32) for size in sizes))
+    with pytest.raises(ValueError, match=f"16 bytes, not the {4 * sum(sizes)}"):
+        writer.write(tmp_path / "model.gguf")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_tensor_in_pieces_is_the_tensor(tmp_path: Path) -> None:
+    whole = np.arange(12, dtype=np.float32).reshape(4, 3)
+    writer = GGUFWriter("llama")
+    writer.add_tensor("x", whole.shape, GGMLType.F32, lambda: (whole[i : i + 3] for i in range(0, 4, 3)))
+    writer.write(tmp_path / "model.gguf")
+    with open_gguf(tmp_path / "model.gguf") as file:
+        assert file.tensors["x"].data.tobytes() == whole.tobytes()
+
+
 def test_a_split_file_is_read_by_the_gguf_package(tmp_path: Path) -> None:
     writer = GGUFWriter("llama", alignment=64)
     for name in "abc":

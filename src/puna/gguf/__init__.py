@@ -8,23 +8,28 @@ with open_model(Path("model.gguf")) as file:
 
 from __future__ import annotations
 
-from puna.gguf.config import ModelConfig, RopeConfig
+from puna.gguf.config import ExpertsConfig, LatentConfig, ModelConfig, RopeConfig
 from puna.gguf.model_file import ModelFile, Tensor, Value
 from puna.gguf.opening import open_model
 from puna.gguf.quants import QUANTIZABLE, dequantize, quantize
-from puna.gguf.types import GGMLType, ValueType
+from puna.gguf.types import FILE_TYPES, GGMLType, ValueType
+from puna.gguf.vision import VisionConfig
 from puna.gguf.writer import GGUFWriter
 
 __all__ = [
+    "FILE_TYPES",
     "QUANTIZABLE",
+    "ExpertsConfig",
     "GGMLType",
     "GGUFWriter",
+    "LatentConfig",
     "ModelConfig",
     "ModelFile",
     "RopeConfig",
     "Tensor",
     "Value",
     "ValueType",
+    "VisionConfig",
     "dequantize",
     "open_model",
     "quantize",

@@ -109,6 +109,10 @@ class MappedModel:
         self.state = " ".join(file.state for file in files)
         self._files = files
 
+    def with_metadata(self, metadata: Mapping[str, Value]) -> MappedModel:
+        """The same tensors of the same files under other metadata, as what a GGUF of it would be: without a folder."""
+        return MappedModel(self.path, metadata, self.tensors, self._files)
+
     def close(self) -> None:
         """Give the files back (tensors and arrays still held elsewhere keep theirs open)."""
         self.metadata = MappingProxyType({})

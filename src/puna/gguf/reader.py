@@ -9,7 +9,7 @@ system would end the process).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -109,7 +109,27 @@ def _read_shard(path: Path) -> _Shard:
     if file.map[:4] != MAGIC:
         raise InvalidGGUF(f"{path}: not a GGUF file: it begins with {file.map[:4]!r}, not with {MAGIC!r}")
     data = np.frombuffer(file.map, np.uint8)
-    cursor = Cursor(data, str(path), limit=MAX_HEADER)
+    metadata, value_types, tensors = _parse(data, str(path), file.size, partial(_read_rows, file))
+    return _Shard(path, metadata, value_types, tensors, file)
+
+
+def parse_header(data: NDArray[np.uint8], source: str, size: int) -> tuple[dict[str, Value], dict[str, Tensor]]:
+    """Metadata and tensors of a header that is in memory, of a file of so many bytes that is elsewhere.
+
+    Raises InvalidGGUF, as `open_gguf`; and where a tensor is read.
+    """
+
+    def absent(_start: int, _row: int, _first: int, _last: int) -> NDArray[np.uint8]:
+        raise InvalidGGUF(f"{source}: only its header is here")
+
+    metadata, _, tensors = _parse(data, source, size, absent)
+    return metadata, tensors
+
+
+def _parse(
+    data: NDArray[np.uint8], source: str, size: int, rows: Callable[[int, int, int, int], NDArray[np.uint8]]
+) -> tuple[dict[str, Value], dict[str, ValueType], dict[str, Tensor]]:
+    cursor = Cursor(data, source, limit=MAX_HEADER)
     tensor_count, key_count = _read_counts(cursor)
     metadata: dict[str, Value] = {}
     value_types: dict[str, ValueType] = {}
@@ -121,8 +141,7 @@ def _read_shard(path: Path) -> _Shard:
             cursor.fail(f"the key {key!r} is there twice")
         value_types[key] = cursor.value_type(key)
         metadata[key] = cursor.value(value_types[key], key)
-    tensors = _read_tensors(cursor, file, tensor_count, _alignment(cursor, metadata))
-    return _Shard(path, metadata, value_types, tensors, file)
+    return metadata, value_types, _read_tensors(cursor, size, tensor_count, _alignment(cursor, metadata), rows)
 
 
 def _read_counts(cursor: Cursor) -> tuple[int, int]:
@@ -161,7 +180,10 @@ class _Placed:
     nbytes: int
 
 
-def _read_tensors(cursor: Cursor, file: MappedFile, count: int, alignment: int) -> dict[str, Tensor]:
+def _read_tensors(
+    cursor: Cursor, size: int, count: int, alignment: int, rows: Callable[[int, int, int, int], NDArray[np.uint8]]
+) -> dict[str, Tensor]:
+    """size: bytes of the file, inside which all must lie; rows: reads them, as `_read_rows` does."""
     placed = [_read_tensor_info(cursor, i, alignment) for i in range(count)]
     base = -(-cursor.position // alignment) * alignment
     end_before, before = 0, ""
@@ -169,9 +191,9 @@ def _read_tensors(cursor: Cursor, file: MappedFile, count: int, alignment: int) 
         if tensor.offset < end_before:
             cursor.fail(f"the data of tensor {tensor.name} overlap those of {before}")
         end_before, before = tensor.offset + tensor.nbytes, tensor.name
-        if base + end_before > file.size:
+        if base + end_before > size:
             cursor.fail(
-                f"tensor {tensor.name} ends at byte {base + end_before}, but the file has {file.size}: "
+                f"tensor {tensor.name} ends at byte {base + end_before}, but the file has {size}: "
                 "truncated (download it again) or damaged"
             )
     tensors: dict[str, Tensor] = {}
@@ -179,8 +201,7 @@ def _read_tensors(cursor: Cursor, file: MappedFile, count: int, alignment: int) 
         if tensor.name in tensors:
             cursor.fail(f"the tensor {tensor.name} is there twice")
         row = tensor.type.nbytes(tensor.shape[-1:])
-        read = partial(_read_rows, file, base + tensor.offset, row)
-        tensors[tensor.name] = Tensor(tensor.name, tensor.shape, tensor.type, read)
+        tensors[tensor.name] = Tensor(tensor.name, tensor.shape, tensor.type, partial(rows, base + tensor.offset, row))
     return tensors
 
 

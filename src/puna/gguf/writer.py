@@ -6,7 +6,7 @@ Knows nothing of models: keys and tensor names are taken as they come.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -22,7 +22,8 @@ from puna.gguf.types import GGMLType, ValueType
 VERSION = 3
 _WRITE_CHUNK = 1 << 24  # bytes
 
-TensorData = NDArray[np.generic] | Callable[[], NDArray[np.generic]]
+Pieces = Iterable[NDArray[np.generic]]  # a tensor's bytes, some rows after the other
+TensorData = NDArray[np.generic] | Callable[[], NDArray[np.generic] | Pieces]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,8 @@ class GGUFWriter:
         type: GGMLType,  # noqa: A002
         data: TensorData,
     ) -> None:
-        """Add a tensor of `shape` (numpy order), its bytes being `data`, or what `data()` then returns.
+        """Add a tensor of `shape` (numpy order), its bytes being `data`, or what `data()` then returns: an array, or
+        arrays one after the other, so that a tensor need never be in memory whole.
 
         Raises ValueError for what GGUF cannot hold.
         """
@@ -165,11 +167,19 @@ def _tensor_info(tensor: _Pending, offset: int) -> bytes:
 
 def _write_tensor(file: BinaryIO, tensor: _Pending) -> None:
     data = tensor.data() if callable(tensor.data) else tensor.data
-    if data.nbytes != tensor.nbytes:
+    written = 0
+    for piece in [data] if isinstance(data, np.ndarray) else data:
+        written += piece.nbytes
+        if written <= tensor.nbytes:
+            _write_array(file, piece)
+    if written != tensor.nbytes:
         raise ValueError(
             f"tensor {tensor.name}: {tensor.type.name} of shape {tensor.shape} has {tensor.nbytes} bytes, "
-            f"not the {data.nbytes} given"
+            f"not the {written} given"
         )
-    raw = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+
+
+def _write_array(file: BinaryIO, array: NDArray[np.generic]) -> None:
+    raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     for start in range(0, raw.size, _WRITE_CHUNK):
         file.write(raw[start : start + _WRITE_CHUNK].data)

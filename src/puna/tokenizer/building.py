@@ -13,6 +13,7 @@ from tokenizers import Tokenizer as Backend
 from puna.errors import InvalidTokenizer
 from puna.tokenizer.charsmap import check_charsmap
 from puna.tokenizer.pieces import BLANK, byte_alphabet, byte_level_bytes, byte_token_byte, sentencepiece_bytes
+from puna.tokenizer.pretokenizers import PreTokenizer
 from puna.tokenizer.refusals import refusals
 from puna.tokenizer.special import TokenType
 from puna.tokenizer.tokenizer import Tokenizer
@@ -49,19 +50,21 @@ def _wrap(
 ) -> Tokenizer:
     is_bert = vocabulary.kind == "bert"
     last = vocabulary.sep_id if is_bert else vocabulary.eos_id
+    suffix = () if last is None or not (vocabulary.add_eos or is_bert) else (last,)
     return Tokenizer(
         bos_id=vocabulary.bos_id,
         eos_id=vocabulary.eos_id,
         eog_ids=eog_ids,
         special_ids=frozenset(vocabulary.of_type(*SPECIAL)),
         prefix=() if vocabulary.bos_id is None or not vocabulary.add_bos else (vocabulary.bos_id,),
-        suffix=() if last is None or not (vocabulary.add_eos or is_bert) else (last,),
+        suffix=suffix,
         warnings=(*vocabulary.warnings, *_lost_bytes(vocabulary)),
         _plain=plain,
         _parsing=parsing,
         _texts=vocabulary.tokens,
         _pieces=pieces,
         _strips_blank=vocabulary.add_space_prefix or is_bert,
+        separator=() if is_bert else suffix if vocabulary.sep_id is None else (vocabulary.sep_id,),  # else RoBERTa's
     )
 
 
@@ -134,17 +137,22 @@ def _bpe_models(vocabulary: Vocabulary) -> Models:
 def _bpe(backend: Backend, vocabulary: Vocabulary) -> None:
     rule = vocabulary.pre
     assert rule is not None
+    backend.pre_tokenizer = words_of(rule)
+    if rule.visible_blanks:
+        backend.normalizer = normalizers.Replace(" ", BLANK)
+    if vocabulary.kind == "whitespace":  # its blanks belong to no token
+        backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        if vocabulary.lowercase:
+            backend.normalizer = normalizers.Lowercase()
+
+
+def words_of(rule: PreTokenizer) -> pre_tokenizers.PreTokenizer:
+    """A rule as the library's object, which cuts text into the words that are then merged."""
     steps: list[pre_tokenizers.PreTokenizer]
     steps = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in rule.patterns]
     if rule.byte_level:
         steps.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False))
-    if rule.visible_blanks:
-        backend.normalizer = normalizers.Replace(" ", BLANK)
-    if vocabulary.kind == "whitespace":  # its blanks belong to no token
-        steps = [pre_tokenizers.WhitespaceSplit()]
-        if vocabulary.lowercase:
-            backend.normalizer = normalizers.Lowercase()
-    backend.pre_tokenizer = pre_tokenizers.Sequence(steps)
+    return pre_tokenizers.Sequence(steps)
 
 
 # --- llama: SentencePiece's BPE, which has scores instead of merges

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from puna.tokenizer.building import build
-from puna.tokenizer.huggingface import load_folder
+from puna.tokenizer.huggingface import EMBEDDED, load_embedded, load_folder
 from puna.tokenizer.tokenizer import Tokenizer
 from puna.tokenizer.vocabulary import read_vocabulary
 
@@ -26,4 +26,5 @@ def load(file: VocabularySource) -> Tokenizer:
     """The tokenizer of an open GGUF or Hugging Face folder. Raises `InvalidTokenizer`."""
     if file.folder is not None:
         return load_folder(file.folder)
-    return build(read_vocabulary(file.metadata))
+    embedded = load_embedded(file.metadata) if EMBEDDED in file.metadata else None
+    return embedded or build(read_vocabulary(file.metadata))

@@ -114,7 +114,7 @@ _FAMILIES = {
     "modern-bert exaone4 mpt olmo jais trillion granite-docling": PreTokenizer((_GPT2,)),
     "starcoder refact command-r smollm codeshell exaone minerva-7b mellum2": PreTokenizer((_DIGIT, _GPT2)),
     "falcon": PreTokenizer((r"[\p{P}\$\+<=>\^~\|`]+", _GPT2, "[0-9][0-9][0-9]")),
-    "llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano": PreTokenizer(
+    "llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano": PreTokenizer(
         (_LLAMA3,), ignore_merges=True, add_bos=True
     ),
     "dbrx smaug-bpe chatglm-bpe": PreTokenizer((_LLAMA3,)),
@@ -142,7 +142,7 @@ _FAMILIES = {
     "deepseek-v3 hunyuan-dense joyai-llm hy_v4": PreTokenizer((_THREE_DIGITS, _HAN_KANA, _DEEPSEEK3)),
     "spark2_5": PreTokenizer((_THREE_DIGITS, _HAN_KANA, _SPARK, _DIGIT)),
     "afmoe": PreTokenizer((r"\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))", _AFMOE_SCRIPTS, _DEEPSEEK3)),
-    "poro-chat bloom gpt3-finnish": PreTokenizer((_BLOOM,)),
+    "bloom poro-chat gpt3-finnish": PreTokenizer((_BLOOM,)),
     "viking": PreTokenizer((_BLOOM, _DIGIT)),
     "chameleon": PreTokenizer(
         (

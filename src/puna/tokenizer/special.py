@@ -69,6 +69,17 @@ FIM_TEXTS = frozenset(
 )
 
 
+# Added tokens of some folders (Command R, DeepSeek Coder, Gemma 2, Qwen 2.5) that are control tokens and not marked so.
+_CONTROL_TEXTS = frozenset({"<pad>", "<mask>", "<2mass>", "[@BOS@]"})
+_CONTROL_FORMS = (("<|", "|>"), ("<\uff5c", "\uff5c>"), ("<unused", ">"))
+
+
+def is_control(text: str) -> bool:
+    """Whether an added token is a control token by its text (llama.cpp's rule, and what it knows of each text)."""
+    known = text in END_TEXTS or text in FIM_END_TEXTS or text in FIM_TEXTS or text in _CONTROL_TEXTS
+    return known or any(text.startswith(begin) and text.endswith(end) for begin, end in _CONTROL_FORMS)
+
+
 def corrected_types(ids: Mapping[str, int], types: Sequence[int]) -> list[int]:
     """The token types with every well-known control token (by its text) marked as one."""
     corrected = list(types)

@@ -36,6 +36,7 @@ class Tokenizer:
     _texts: Sequence[str]
     _pieces: Sequence[bytes]
     _strips_blank: bool  # encoding puts a blank before the text, decoding takes it away
+    separator: tuple[int, ...] = ()  # ids between a pair's first text, `suffix` included, and its second
 
     @property
     def vocab_size(self) -> int:
@@ -64,18 +65,35 @@ class Tokenizer:
             ids = backend.encode(_valid_unicode(text), add_special_tokens=False).ids
         return [*self.prefix, *ids, *self.suffix] if add_special else ids
 
+    def encode_pair(self, first: str, second: str) -> tuple[list[int], int]:
+        """The ids of two texts that are read together, and how many of them come before the second's own.
+
+        Control tokens' texts are text.
+        """
+        before = [*self.encode(first), *self.separator]
+        return [*before, *self.encode(second, add_special=False), *self.suffix], len(before)
+
+    @property
+    def control_tokens(self) -> dict[str, int]:
+        """The special tokens by their texts."""
+        return {self._texts[token]: token for token in sorted(self.special_ids)}
+
     def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
         """The text of `ids`; bytes that are not UTF-8 become U+FFFD. `InvalidRequest` for an unknown id."""
         detokenizer = self.detokenizer(skip_special=skip_special)
         return "".join([detokenizer.push(i) for i in ids]) + detokenizer.flush()
 
-    def detokenizer(self, *, skip_special: bool = True, continues: bool = False) -> Detokenizer:
+    def detokenizer(
+        self, *, skip_special: bool = True, shown: frozenset[int] = frozenset(), continues: bool = False
+    ) -> Detokenizer:
         """A decoder for one stream of ids.
 
+        skip_special: special tokens give no text, but for those in `shown`.
         continues: the stream goes on with an earlier text, so a blank that it starts with is a real one.
             Otherwise a vocabulary that puts a blank before every text (SentencePiece) has it taken away.
         """
-        return Detokenizer(self, skip_special, self._strips_blank and not continues)
+        hidden = self.special_ids - shown if skip_special else frozenset()
+        return Detokenizer(self, hidden, self._strips_blank and not continues)
 
     def token_bytes(self, token: int) -> bytes:
         """The exact bytes the token stands for; of a control token, its text's. May be part of a character."""
@@ -95,18 +113,18 @@ class Tokenizer:
 class Detokenizer:
     """Turns ids into text as they come: never half a character, and the pieces add up to the whole decode."""
 
-    __slots__ = ("_decoder", "_skip_special", "_strip_blank", "_tokenizer")
+    __slots__ = ("_decoder", "_hidden", "_strip_blank", "_tokenizer")
 
-    def __init__(self, tokenizer: Tokenizer, skip_special: bool, strip_blank: bool) -> None:
+    def __init__(self, tokenizer: Tokenizer, hidden: frozenset[int], strip_blank: bool) -> None:
         self._tokenizer = tokenizer
-        self._skip_special = skip_special
+        self._hidden = hidden
         self._strip_blank = strip_blank
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def push(self, token: int) -> str:
         """The text that `token` completes: possibly none yet. Raises `InvalidRequest` for an unknown id."""
         piece = self._tokenizer.token_bytes(token)
-        if self._skip_special and token in self._tokenizer.special_ids:
+        if token in self._hidden:
             return ""
         if self._strip_blank and piece:
             self._strip_blank = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from puna.errors import InvalidGGUF, ModelNotFound, PunaError, UnsupportedModel
 from puna.gguf import GGMLType, GGUFWriter, ModelConfig, ModelFile, RopeConfig, dequantize, open_model
+from tests.models import tiny
 
 from . import folders
 from .folders import HEAD, HEADS, HIDDEN, KV_HEADS, LAYERS, VOCAB, write_folder, write_json
@@ -175,10 +177,13 @@ def test_the_configuration_is_complete(tmp_path: Path) -> None:
             head_count_kv=KV_HEADS,
             key_length=HEAD,
             value_length=HEAD,
-            layer_norm_rms_epsilon=float(np.float32(1e-5)),
+            norm_epsilon=float(np.float32(1e-5)),
             rope=RopeConfig(HEAD, 10000.0, "none", 1.0, 128),
             vocab_size=VOCAB,
             sliding_window=None,
+            causal=True,
+            pooling="none",
+            labels=0,
             file_type="F32",
             parameter_count=sum(array.size for array in folders.weights().values()),
         )
@@ -192,7 +197,7 @@ def config_with(folder: Path, changes: dict[str, Any]) -> ModelConfig:
 
 def test_keys_that_may_be_absent_have_transformers_defaults(tmp_path: Path) -> None:
     config = config_with(tmp_path, {"rms_norm_eps": None, "rope_theta": None, "hidden_act": None})
-    assert config.layer_norm_rms_epsilon == float(np.float32(1e-6))
+    assert config.norm_epsilon == float(np.float32(1e-6))
     assert config.rope.freq_base == 10000.0
 
 
@@ -252,6 +257,9 @@ def test_mistrals_window_is_kept_and_qwen2s_unused_one_is_not(tmp_path: Path) ->
     assert config_with(tmp_path, qwen2).sliding_window is None
 
 
+GPT2: dict[str, Any] = {"architectures": ["GPT2LMHeadModel"], "hidden_act": None}
+GPT2 |= {"n_embd": 16, "n_head": 4, "n_layer": 2, "n_positions": 16}
+
 UNSUPPORTED: list[tuple[dict[str, Any], str]] = [
     (
         {"architectures": ["BloomForCausalLM"]},
@@ -265,10 +273,23 @@ UNSUPPORTED: list[tuple[dict[str, Any], str]] = [
     ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
     ({"rope_parameters": {"full_attention": {"rope_type": "default"}}}, "kinds of layers"),
     ({"quantization_config": {"quant_method": "gptq"}}, "quantised by 'gptq'"),
-    ({"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "dynamic"),
+    ({"rope_scaling": {"type": "spiral", "factor": 2.0}}, "spiral"),
     ({"rope_scaling": {"type": "yarn", "factor": 2.0, "beta_fast": 16}}, "beta_fast"),
     ({"architectures": ["Qwen2ForCausalLM"], "use_sliding_window": True}, "use_sliding_window"),
     ({"architectures": ["Qwen2ForCausalLM"], "layer_types": ["sliding_attention"]}, "window"),
+    ({"architectures": ["FalconForCausalLM"], "alibi": True}, "alibi"),
+    ({"architectures": ["FalconForCausalLM"], "parallel_attn": False}, "parallel_attn"),
+    ({"architectures": ["StableLmForCausalLM"], "qk_layernorm": True}, "qk_layernorm"),
+    ({"architectures": ["CohereForCausalLM"], "use_qk_norm": True}, "use_qk_norm"),
+    ({"architectures": ["SmolLM3ForCausalLM"], "no_rope_layers": [0, 0]}, "no_rope_layers"),
+    (
+        {"architectures": ["Gemma3ForCausalLM"], "hidden_activation": "silu"},
+        "hidden_activation 'silu'; gemma3 has gelu",
+    ),
+    (
+        GPT2 | {"scale_attn_by_inverse_layer_idx": True},
+        "scale_attn_by_inverse_layer_idx",
+    ),
 ]
 
 
@@ -287,7 +308,7 @@ NONSENSE: list[tuple[dict[str, Any], str]] = [
     ({"num_hidden_layers": 0}, "num_hidden_layers: 0"),
     ({"num_attention_heads": 3}, "num_attention_heads: 3 does not divide"),
     ({"num_attention_heads": True}, "num_attention_heads: True"),
-    ({"num_attention_heads": 16, "head_dim": 4}, "not 16 heads"),
+    ({"num_attention_heads": 16, "head_dim": 4}, "not fit 16 heads of 4"),
     ({"rms_norm_eps": -1}, "rms_norm_eps"),
     ({"rope_theta": "big"}, "rope_theta"),
     ({"rope_theta": float("inf")}, "rope_theta"),
@@ -296,6 +317,14 @@ NONSENSE: list[tuple[dict[str, Any], str]] = [
     ({"rope_scaling": LLAMA3 | {"low_freq_factor": 4.0}}, "low_freq_factor"),
     ({"tie_word_embeddings": "no"}, "tie_word_embeddings"),
     ({"hidden_act": 5}, "hidden_act"),
+    ({"head_dim": 1 << 20}, "head_dim"),
+    ({"architectures": ["GPT2LMHeadModel"]}, "n_embd: missing"),
+    ({"architectures": ["MiniCPMForCausalLM"]}, "scale_emb: missing"),
+    ({"rope_scaling": {"type": "su", "long_factor": [1]}}, "long_factor"),
+    (
+        {"architectures": ["Phi3ForCausalLM"], "original_max_position_embeddings": 1, "rope_scaling": {"type": "su"}},
+        "original_max_position_embeddings",
+    ),
 ]
 
 
@@ -315,6 +344,23 @@ json_values = st.recursive(
     max_leaves=4,
 )
 CONFIG_KEYS = [*folders.CONFIG, "head_dim", "rope_scaling", "rope_parameters", "eos_token_id", "mlp_bias"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data(), name=st.sampled_from(sorted(tiny.CONFIGS)))
+def test_any_configuration_of_any_architecture_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, name: str
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / name
+    if not folder.exists():
+        tiny.write_folder(folder, name)
+    keys = [*tiny.CONFIGS[name], "rope_parameters", "layer_types", "no_rope_layers", "n_inner", "sliding_window"]
+    changes = data.draw(st.dictionaries(st.sampled_from(keys), json_values | st.integers(1, 1 << 31), max_size=3))
+    write_json(folder / "config.json", tiny.CONFIGS[name] | changes)
+    with suppress(PunaError), open_model(folder) as file:
+        ModelConfig.from_model(file)
+        for tensor in file.tensors.values():
+            assert tensor.data.nbytes == tensor.nbytes
 
 
 @settings(max_examples=150, deadline=None)

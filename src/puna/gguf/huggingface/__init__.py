@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from puna.gguf.huggingface.folder import open_folder
+from puna.gguf.huggingface.peft import open_peft
 
-__all__ = ["open_folder"]
+__all__ = ["open_folder", "open_peft"]

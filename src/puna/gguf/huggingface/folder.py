@@ -14,14 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from puna.errors import InvalidGGUF, ModelNotFound, UnsupportedModel
-from puna.gguf.huggingface.architectures import ARCHITECTURES, COMPUTED_TENSORS, Architecture
+from puna.gguf.huggingface import encoders
+from puna.gguf.huggingface.architecture import Architecture, Order, part_of
+from puna.gguf.huggingface.architectures import ARCHITECTURES, COMPUTED_TENSORS
+from puna.gguf.huggingface.encoders import ENCODERS, Encoder
+from puna.gguf.huggingface.heads import heads_of
 from puna.gguf.huggingface.json_file import read_object
-from puna.gguf.huggingface.metadata import hyperparameters, rope_frequency_factors
+from puna.gguf.huggingface.metadata import hyperparameters
+from puna.gguf.huggingface.pooling import RANK, pooling_type
+from puna.gguf.huggingface.rope import rope_factors
 from puna.gguf.huggingface.safetensors import SafetensorsFile, StoredTensor, open_safetensors
 from puna.gguf.huggingface.settings import Settings
 from puna.gguf.huggingface.special_tokens import chat_templates, special_tokens
+from puna.gguf.huggingface.stacking import EXPERT, stacked
 from puna.gguf.mapped import MappedModel
-from puna.gguf.model_file import ModelFile, Tensor, Value
+from puna.gguf.model_file import Tensor, Value
 from puna.gguf.quants import dequantize
 from puna.gguf.types import GGMLType
 
@@ -30,7 +37,7 @@ SINGLE = "model.safetensors"
 _MAX_SHARDS = 10_000
 
 
-def open_folder(path: Path) -> ModelFile:
+def open_folder(path: Path) -> MappedModel:
     """Open a folder with config.json and safetensors.
 
     Raises ModelNotFound (no config.json), InvalidGGUF, and UnsupportedModel for other architectures, for
@@ -40,11 +47,17 @@ def open_folder(path: Path) -> ModelFile:
         raise ModelNotFound(f"{path}: no model folder: config.json is missing")
     raw = read_object(path / "config.json")
     config = Settings(raw, str(path / "config.json"))
+    kind = _class(config)
+    if isinstance(kind, str) and kind in ENCODERS:
+        return _open_encoder(path, config, ENCODERS[kind])
     architecture = _architecture(config)
+    config = config.over(architecture.defaults).called(architecture.settings)
+    config = config.under(architecture.derived(config))
     metadata: dict[str, Value] = {
         "general.architecture": architecture.name,
         "general.name": path.resolve().name,
         **hyperparameters(config, architecture),
+        **_pooling(architecture.name, pooling_type(path)),
         **special_tokens(path, raw),
         **chat_templates(path),
     }
@@ -53,13 +66,39 @@ def open_folder(path: Path) -> ModelFile:
     return MappedModel(path, metadata, tensors, [file.file for file in files], folder=path)
 
 
-def _architecture(config: Settings) -> Architecture:
+def _open_encoder(path: Path, config: Settings, encoder: Encoder) -> MappedModel:
+    metadata: dict[str, Value] = {
+        "general.architecture": encoder.name,
+        "general.name": path.resolve().name,
+        **encoders.hyperparameters(config, encoder),
+        **_pooling(encoder.name, RANK if encoder.ranks else pooling_type(path)),
+        **special_tokens(path, dict(config.values)),
+    }
+    files = _open_weights(path)
+    return MappedModel(
+        path, metadata, encoders.tensors(config, encoder, files), [file.file for file in files], folder=path
+    )
+
+
+def _pooling(architecture: str, kind: int | None) -> dict[str, Value]:
+    return {} if kind is None else {f"{architecture}.pooling_type": kind}
+
+
+def _class(config: Settings) -> object:
+    """The class in transformers: a name, unless the file is wrong."""
     names = config.get("architectures")
-    name = names[0] if isinstance(names, list) and len(names) == 1 else names
+    return names[0] if isinstance(names, list) and len(names) == 1 else names
+
+
+def _architecture(config: Settings) -> Architecture:
+    name = _class(config)
     if isinstance(name, str) and name in ARCHITECTURES:
         return ARCHITECTURES[name]
-    known = ", ".join(ARCHITECTURES)
-    raise UnsupportedModel(f"{config.source}: the architecture {name!r:.80} is not supported; known are {known}")
+    known = ", ".join((*ARCHITECTURES, *ENCODERS))
+    raise UnsupportedModel(
+        f"{config.source}: the architecture {name!r:.80} is not one of those that Puna runs ({known}): "
+        "as a GGUF file, llama.cpp may run it"
+    )
 
 
 def _open_weights(folder: Path) -> list[SafetensorsFile]:
@@ -103,25 +142,32 @@ def _open_shards(folder: Path) -> list[SafetensorsFile]:
 def _tensors(
     folder: Path, config: Settings, architecture: Architecture, files: list[SafetensorsFile]
 ) -> dict[str, Tensor]:
-    tied = config.flag("tie_word_embeddings", False)
+    tied = config.flag("tie_word_embeddings", architecture.tied)
     tensors: dict[str, Tensor] = {}
+    stacks: dict[str, dict[int, Tensor]] = {}
     for file in files:
         for name in [*file.tensors, *file.ignored]:
             if COMPUTED_TENSORS.fullmatch(name):
                 continue
-            gguf_name = architecture.gguf_name(name)
-            if gguf_name is None:
+            gguf_names = architecture.gguf_names(name)
+            if not gguf_names:
                 raise UnsupportedModel(f"{file.path}: the tensor {name!r:.120} has no place in {architecture.name}")
-            if gguf_name in tensors:
-                raise InvalidGGUF(f"{file.path}: the tensor {name!r:.120} is there twice")
-            if tied and gguf_name == "output.weight":
-                continue  # GGUF leaves it out: the token embedding serves
-            tensors[gguf_name] = _as_gguf(file.require(name), gguf_name, config, architecture)
+            for gguf_name in gguf_names:
+                expert = EXPERT.search(name)
+                if expert is not None:
+                    experts = stacks.setdefault(gguf_name, {})
+                    experts[int(expert[1])] = _as_gguf(file.require(name), gguf_name, config, architecture)
+                    continue
+                if gguf_name in tensors:
+                    raise InvalidGGUF(f"{file.path}: the tensor {name!r:.120} is there twice")
+                if tied and gguf_name == "output.weight":
+                    continue  # GGUF leaves it out: the token embedding serves
+                tensors[gguf_name] = _as_gguf(file.require(name), gguf_name, config, architecture)
+    tensors |= {name: stacked(name, experts, config) for name, experts in stacks.items()}
+    tensors = architecture.rearrange(tensors, config)
     _check_complete(folder, tensors, tied)
-    factors = rope_frequency_factors(config)
-    if factors is not None:
-        read = partial(_rows_of, factors)
-        tensors["rope_freqs.weight"] = Tensor("rope_freqs.weight", factors.shape, GGMLType.F32, read)
+    for name, factors in rope_factors(config, architecture).items():
+        tensors[name] = Tensor(name, factors.shape, GGMLType.F32, partial(_rows_of, factors))
     return tensors
 
 
@@ -136,41 +182,50 @@ def _as_gguf(stored: StoredTensor, name: str, config: Settings, architecture: Ar
     """The tensor under its GGUF name: rows in llama.cpp's order, vectors (norms, biases) in F32."""
     if not 1 <= len(stored.shape) <= 4 or 0 in stored.shape:
         raise InvalidGGUF(f"{config.source}: the tensor {stored.name!r:.120} has the shape {stored.shape}")
-    heads = _heads_to_permute(name, config, architecture)
-    if heads is not None and (stored.shape[0] % (2 * heads) or len(stored.shape) > 2):
-        raise InvalidGGUF(f"{config.source}: {stored.name}: {stored.shape} is not {heads} heads of even size")
-    kind = GGMLType.F32 if len(stored.shape) == 1 else stored.type
-    return Tensor(name, stored.shape, kind, partial(_read, stored, heads))
+    part = part_of(name)
+    order = _order(stored, part, config, architecture)
+    if len(stored.shape) == 1 or (part in architecture.flat and stored.shape[0] == 1):
+        shift = 1.0 if architecture.norms_less_one and name.endswith("norm.weight") else 0.0
+        length = stored.shape[-1] if order is None else len(order)
+        return Tensor(name, (length,), GGMLType.F32, partial(_read_vector, stored, order, shift))
+    if part in architecture.transposed and len(stored.shape) == 2:
+        return Tensor(name, stored.shape[::-1], stored.type, partial(_read_columns, stored))
+    if order is None:
+        return Tensor(name, stored.shape, stored.type, stored.read)
+    return Tensor(name, (len(order), *stored.shape[1:]), stored.type, partial(read_rows, stored, order))
 
 
-def _heads_to_permute(name: str, config: Settings, architecture: Architecture) -> int | None:
-    part = name.split(".")[-2]
-    if part not in architecture.permuted:
+def _order(stored: StoredTensor, part: str, config: Settings, architecture: Architecture) -> Order | None:
+    """Of the stored rows; None for as they are."""
+    if part not in architecture.rows:
         return None
-    return config.integer(architecture.permuted[part], config.integer("num_attention_heads"))
+    heads = heads_of(config)
+    joint = len(architecture.gguf_names(stored.name)) > 1
+    if stored.shape[0] != heads.rows("attn_qkv" if joint else part) or len(stored.shape) > 2:
+        counts = f"{heads.queries} heads of {heads.length} ({heads.keys} of keys)"
+        raise InvalidGGUF(f"{config.source}: {stored.name}: {stored.shape} does not fit {counts}")
+    return architecture.rows[part](heads)
 
 
-def _read(stored: StoredTensor, heads: int | None, first: int, last: int) -> NDArray[np.uint8]:
-    if len(stored.shape) == 1:
-        return _read_vector(stored, heads)
-    if heads is None:
-        return stored.read(first, last)
-    size = stored.shape[0] // heads  # rows of a head: those wanted are taken out of whole heads
-    begin, end = first // size, -(-last // size)
-    rows = _interleave_halves(stored.read(begin * size, end * size), end - begin, size)
-    return _bytes_of(rows[first - begin * size : last - begin * size])
+def read_rows(stored: StoredTensor, order: Order, first: int, last: int) -> NDArray[np.uint8]:
+    """Those that the order names: they lie close together, in the same few heads."""
+    chosen = order[first:last]
+    lowest = int(chosen.min())
+    rows = stored.read(lowest, int(chosen.max()) + 1).reshape(-1, stored.row_bytes)
+    return _bytes_of(rows[chosen - lowest])
 
 
-def _read_vector(stored: StoredTensor, heads: int | None) -> NDArray[np.uint8]:
+def _read_columns(stored: StoredTensor, first: int, last: int) -> NDArray[np.uint8]:
+    """Columns as rows: of each stored row a few numbers, and so the file is gone through for each few rows."""
+    size = stored.type.type_size
+    rows = stored.read(0, stored.shape[0]).reshape(stored.shape[0], stored.shape[1], size)
+    return _bytes_of(rows[:, first:last].swapaxes(0, 1))
+
+
+def _read_vector(stored: StoredTensor, order: Order | None, shift: float, _first: int, _last: int) -> NDArray[np.uint8]:
     """In F32."""
-    values = dequantize(stored.read(0, 1), stored.type, stored.shape)
-    return _bytes_of(values if heads is None else _interleave_halves(values, heads, len(values) // heads))
-
-
-def _interleave_halves(flat: NDArray[Any], heads: int, size: int) -> NDArray[Any]:
-    """In each head, rows 0 .. d/2-1 and d/2 .. d-1 become rows 0, 2, 4, ... and 1, 3, 5, ...; (rows, ...)."""
-    halves = flat.reshape(heads, 2, size // 2, -1)
-    return halves.swapaxes(1, 2).reshape(heads * size, -1)
+    values = dequantize(stored.read(0, 1), stored.type, stored.shape[-1:])
+    return _bytes_of((values if order is None else values[order]) + np.float32(shift))
 
 
 def _rows_of(vector: NDArray[Any], _first: int, _last: int) -> NDArray[np.uint8]:

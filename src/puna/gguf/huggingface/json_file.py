@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def read_bytes(path: Path) -> bytes:
     """A file of at most MAX_BYTES."""
     try:
         with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
+            raw = file.read(min(os.fstat(file.fileno()).st_size, MAX_BYTES) + 1)  # Python takes as much memory as asked
     except OSError as error:
         raise InvalidGGUF(f"{path}: cannot be read: {error}") from None
     if len(raw) > MAX_BYTES:

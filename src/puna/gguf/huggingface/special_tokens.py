@@ -16,15 +16,17 @@ from puna.gguf.model_file import Value
 
 # Every token that ends a generation; no key of GGUF's own holds a list.
 EOS_TOKEN_IDS = "puna.eos_token_ids"
+_MAX_TEMPLATES = 64
+_ROLES = {"bos": "bos", "padding": "pad", "unknown": "unk", "cls": "cls", "seperator": "sep", "mask": "mask"}
 
 
 def special_tokens(folder: Path, config: dict[str, Any]) -> dict[str, Value]:
-    """tokenizer.ggml.{bos,eos,eot,padding,unknown}_token_id, add_bos_token, add_eos_token, where known."""
+    """tokenizer.ggml.X_token_id for eos, eot and each of _ROLES, add_bos_token, add_eos_token, where known."""
     tokenizer = read_object(folder / "special_tokens_map.json") | read_object(folder / "tokenizer_config.json")
     generation = read_object(folder / "generation_config.json")
     ids = _token_ids(folder, tokenizer)
     values: dict[str, Value] = {}
-    for gguf, name in (("bos", "bos"), ("padding", "pad"), ("unknown", "unk")):
+    for gguf, name in _ROLES.items():
         found = _first(ids.get(_content(tokenizer.get(f"{name}_token"))), *_ids(config, f"{name}_token_id"))
         if found is not None:
             values[f"tokenizer.ggml.{gguf}_token_id"] = found
@@ -46,8 +48,15 @@ def chat_templates(folder: Path) -> dict[str, Value]:
     if found is None:
         return {}
     if isinstance(found, str):
-        return {"tokenizer.chat_template": found}
+        return {"tokenizer.chat_template": found, **_further_templates(folder)}
     return _named_templates(found, str(source))
+
+
+def _further_templates(folder: Path) -> dict[str, Value]:
+    """Those beside chat_template.jinja, named by their files."""
+    paths = sorted((folder / "additional_chat_templates").glob("*.jinja"))[:_MAX_TEMPLATES]
+    texts = {path.stem: read_text(path) for path in paths}
+    return {f"tokenizer.chat_template.{name}": text for name, text in texts.items() if text is not None}
 
 
 def _named_templates(found: Any, source: str) -> dict[str, Value]:

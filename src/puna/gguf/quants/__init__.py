@@ -105,7 +105,8 @@ def dequantize(data: NDArray[np.uint8], type: GGMLType, shape: tuple[int, ...]) 
 def quantize(array: NDArray[np.float32], type: GGMLType) -> NDArray[np.uint8]:  # noqa: A002
     """The flat bytes of `array` (float32, rows last) stored as `type`.
 
-    Numbers go to the nearest level; scales of the K types and of IQ4 are searched for, so as to make the error small.
+    Numbers go to the nearest level; scales of the K types and of IQ4 are searched for, so as to make the error small,
+    in a way of our own. Whole models are quantised by kernels, whose bits are llama.cpp's (`conversion.quantizing`).
 
     Raises UnsupportedModel for a type that can only be read; ValueError for another dtype, rows that are not
     whole blocks, and (types in blocks) numbers that are not finite.
