@@ -6,6 +6,7 @@ roundings is off by at most n U times the sum of the magnitudes, to first order.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,15 +46,67 @@ def wide(x: Floats) -> NDArray[np.float64]:
 
 def rms_norm(x: Floats, weight: Floats, width: int, epsilon: float) -> Bounded:
     """x / sqrt(mean(x**2) + epsilon) * weight; padding columns are zero and do not count."""
-    value = wide(x) / np.sqrt((wide(x) ** 2).sum(1, keepdims=True) / width + np.float32(epsilon)) * wide(weight)
+    value = wide(x) / np.sqrt((wide(x) ** 2).sum(-1, keepdims=True) / width + np.float32(epsilon)) * wide(weight)
     # A lane adds padded/16 squares, 4 more halvings; half of that error after the root; then 6 roundings.
-    return Bounded(value, np.abs(value) * ((x.shape[1] / 16 + 4) / 2 + 6) * U)
+    return Bounded(value, np.abs(value) * ((x.shape[-1] / 16 + 4) / 2 + 6) * U)
 
 
-def silu_gate(gate: Floats, up: Floats) -> Bounded:
-    """gate / (1 + e**-gate) * up; the exponential is held at e**88, which leaves less than 1e-35 |gate up|."""
-    value = wide(gate) / (1 + np.exp(-wide(gate))) * wide(up)
-    return Bounded(value, np.abs(value) * (EXP + 4 * U) + np.abs(wide(gate) * wide(up)) * 1e-35)
+def layer_norm(x: Floats, weight: Floats, bias: Floats, width: int, epsilon: float) -> Bounded:
+    """(x - mean) / sqrt(variance + epsilon) * weight + bias; padding columns are zero and do not count."""
+    real = wide(x)[..., :width]
+    mean, deviation = real.mean(-1, keepdims=True), np.sqrt(real.var(-1, keepdims=True) + np.float32(epsilon))
+    value = np.zeros(x.shape)
+    value[..., :width] = (real - mean) / deviation * wide(weight)[..., :width] + wide(bias)[..., :width]
+    # The mean's error moves every number alike; the deviation's is relative, as in rms_norm.
+    steps = x.shape[-1] / 16 + 4
+    shift = (steps + 1) * U * np.abs(real).mean(-1, keepdims=True) + U * np.abs(x).max(-1, keepdims=True)
+    relative = (steps / 2 + 8) * U + (shift / deviation) ** 2
+    error = np.abs(wide(weight)) * (shift / deviation + np.abs(wide(x) - mean) / deviation * relative)
+    return Bounded(value, error + 2 * U * (np.abs(value) + np.abs(wide(bias))))
+
+
+def add_scaled(x: Floats, y: Floats, factor: float) -> Bounded:
+    """x + factor y"""
+    product = wide(y) * np.float32(factor)
+    return Bounded(wide(x) + product, (np.abs(wide(x)) + 2 * np.abs(product)) * U)
+
+
+def soft_cap(x: Floats, cap: float) -> Bounded:
+    """cap tanh(x / cap), as cap (1 - 2 / (1 + e**2x/cap)): an error of some units of the cap, even near zero."""
+    value = cap * np.tanh(wide(x) / cap)
+    return Bounded(value, np.full(x.shape, cap * 8 * U) + np.abs(wide(x)) * 4 * U * (np.abs(x) < 20 * cap))
+
+
+def silu(x: Floats) -> Bounded:
+    """x / (1 + e**-x); the exponential is held at e**88, which leaves less than 1e-35 |x|."""
+    value = wide(x) / (1 + np.exp(-wide(x)))
+    return Bounded(value, np.abs(value) * (EXP + 4 * U) + np.abs(wide(x)) * 1e-35)
+
+
+def gelu(x: Floats) -> Bounded:
+    """x erfc(-x / sqrt 2) / 2; the kernel's erfc is good to 1.5e-7, and 1 - it to rounding."""
+    erfc = np.vectorize(math.erfc, otypes=[np.float64])
+    return Bounded(wide(x) * erfc(-wide(x) / math.sqrt(2)) / 2, np.abs(wide(x)) * (1.5e-7 / 2 + 8 * U))
+
+
+def gelu_tanh(x: Floats) -> Bounded:
+    """x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x**3))) / 2"""
+    inner = math.sqrt(2 / math.pi) * (wide(x) + 0.044715 * wide(x) ** 3)
+    value = wide(x) / (1 + np.exp(-2 * inner))
+    return Bounded(value, np.abs(value) * (EXP + 6 * U + 2 * np.abs(inner) * 5 * U) + np.abs(wide(x)) * 1e-35)
+
+
+def gelu_quick(x: Floats) -> Bounded:
+    """x / (1 + e**-1.702x); what the exponential is held at leaves less than 1e-35 |x|."""
+    value = wide(x) / (1 + np.exp(-1.702 * wide(x)))
+    return Bounded(value, np.abs(value) * (EXP + (4 + 4 * np.abs(wide(x))) * U) + np.abs(wide(x)) * 1e-35)
+
+
+def clamped_silu_gate(gate: Floats, up: Floats) -> Bounded:
+    """g / (1 + e**-1.702g) (u + 1) with g = gate but at most 7, u = up between -7 and 7."""
+    g, u = wide(np.minimum(gate, 7)), wide(np.clip(up, -7, 7))
+    value = g / (1 + np.exp(-1.702 * g)) * (u + 1)
+    return Bounded(value, np.abs(value) * (EXP + (8 + 8 * np.abs(g)) * U) + np.abs(g) * 1e-34)
 
 
 class Quantized(NamedTuple):
@@ -73,8 +126,8 @@ def quantize(x: NDArray[np.float32]) -> Quantized:
     return Quantized(quants.reshape(x.shape), largest / np.float32(127), quants.sum(2, dtype=np.int32))
 
 
-def panels(q: Quantized, many: int, some: int) -> Bytes:
-    """What `quantize` writes: tokens in panels of `many`, then `some`, then 1.
+def panels(q: Quantized, sizes: tuple[int, ...]) -> Bytes:
+    """What `quantize` writes: tokens in panels of these sizes, each as often as there is room, down to 1.
 
     A panel of T tokens holds for each block of 32 columns 8 x T words of 4 int8, T float32 scales, and T int32 that
     are -8 times the token's sum; then for each block T float32 of scale times sum, -32 times the sums of the first
@@ -82,7 +135,7 @@ def panels(q: Quantized, many: int, some: int) -> Bytes:
     """
     tokens, pieces, first = len(q.quants), [], 0
     while first < tokens:
-        width = next(size for size in (many, some, 1) if first + size <= tokens)
+        width = next(size for size in sizes if first + size <= tokens)
         rows = slice(first, first + width)
         for block in range(q.scales.shape[1]):
             words = q.quants[rows, block * BLOCK : (block + 1) * BLOCK].reshape(width, 8, 4)
@@ -93,6 +146,60 @@ def panels(q: Quantized, many: int, some: int) -> Bytes:
             pieces += [scale * sums.astype(np.float32), -32 * halves, scale * halves.astype(np.float32)]
         first += width
     return np.concatenate([np.frombuffer(np.ascontiguousarray(piece).tobytes(), np.uint8) for piece in pieces])
+
+
+# --- mixtures of experts ------------------------------------------------------------------------------
+
+
+class Routed(NamedTuple):
+    """Each row's experts, the best first, and their weights."""
+
+    chosen: NDArray[np.int64]
+    weights: Bounded
+
+
+def _softmax(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    powers: NDArray[np.float64] = np.exp(x - x.max(1, keepdims=True))
+    shares: NDArray[np.float64] = powers / powers.sum(1, keepdims=True)
+    return shares
+
+
+def route(
+    logits: Floats, bias: Floats | None, *, used: int, gating: int, groups: int = 1, groups_used: int = 1,
+    best_of_group: int = 1, normalise: bool = False, scale: float = 1.0,
+) -> Routed:  # fmt: skip
+    """gating: 1 the softmax of all, 2 the sigmoid, 3 the softmax of those chosen. Equal scores: the first wins."""
+    x = wide(logits)
+    p = [_softmax(x), 1 / (1 + np.exp(-x)), x][gating - 1]
+    scores = p + (0 if bias is None else wide(bias))
+    by_group = scores.reshape(len(x), groups, -1)
+    best_groups = np.sort(by_group, axis=2)[:, :, -best_of_group:].sum(axis=2)
+    kept = np.argsort(-best_groups, axis=1, kind="stable")[:, :groups_used]
+    masked = np.full_like(by_group, -np.inf)
+    np.put_along_axis(masked, kept[:, :, None], np.take_along_axis(by_group, kept[:, :, None], axis=1), axis=1)
+    chosen = np.argsort(-masked.reshape(scores.shape), axis=1, kind="stable")[:, :used]
+    weights = np.take_along_axis(p, chosen, axis=1)
+    if gating == 3:
+        weights = _softmax(weights)
+    if normalise:
+        weights = weights / weights.sum(axis=1, keepdims=True)
+    # The exponent is rounded before it is taken, a sum has as many roundings as a lane and the halvings, then a few.
+    error = (np.abs(x).max() * 2 + EXP / U + logits.shape[1] / 16 + used + 12) * U
+    return Routed(chosen, Bounded(weights * np.float32(scale), np.abs(weights * scale) * error + 1e-30))
+
+
+def combine(y: Floats, weights: Floats, before: Floats) -> Bounded:
+    """before + sum over j of weights[:, j] y[:, j]; y: (rows, used, width)."""
+    terms = wide(y) * wide(weights)[:, :, None]
+    value = wide(before) + terms.sum(axis=1)
+    return Bounded(value, (np.abs(terms).sum(axis=1) * 2 * y.shape[1] + np.abs(value)) * U)
+
+
+def gate_by_sigmoid(x: Floats, h: Floats, weight: Floats) -> Bounded:
+    """x / (1 + e**-(weight h)), row by row."""
+    value = wide(x) / (1 + np.exp(-(wide(h) @ wide(weight))))[:, None]
+    exponent = (np.abs(wide(h)) @ np.abs(wide(weight)))[:, None] * (h.shape[1] + 2) * U
+    return Bounded(value, np.abs(value) * (exponent + EXP + 4 * U))
 
 
 # --- matrices -----------------------------------------------------------------------------------------
@@ -199,24 +306,28 @@ def q8_0(x: Floats) -> tuple[Floats, NDArray[np.int8]]:
     return largest / np.float32(127), np.rint(groups * inverse[:, None]).astype(np.int8)
 
 
-def attention(q: Floats, k: Floats, v: Floats, scale: float, *, window: int = 0, softcap: float = 0.0) -> Bounded:
-    """softmax(q k scale) v of one token: q (q_heads, key) over its k (positions, heads, key) and v likewise.
+def attention(q: Floats, k: Floats, v: Floats, scale: float, *, softcap: float = 0.0, sinks: Floats) -> Bounded:
+    """softmax(q k scale) v of one token: q (q_heads, key) over the k (positions, heads, key) it sees, and v likewise.
 
-    Query head h reads KV head h // (q_heads / heads); only the last `window` positions count, unless it is 0.
+    Query head h reads KV head h // (q_heads / heads). A head's sink is one more score, whose value is 0.
     """
     group = q.shape[0] // k.shape[1]
     n, key = k.shape[0], k.shape[2]
-    seen = slice(-window, None) if window else slice(None)
-    keys, values = wide(k[seen]).repeat(group, 1), wide(v[seen]).repeat(group, 1)
+    keys, values = wide(k).repeat(group, 1), wide(v).repeat(group, 1)
     scores = np.einsum("hd,nhd->hn", wide(q), keys) * scale
     magnitude = np.einsum("hd,nhd->hn", np.abs(wide(q)), np.abs(keys)).max(1) * scale
     if softcap:
         scores = softcap * np.tanh(scores / softcap)
-    weights = np.exp(scores - scores.max(1, keepdims=True))
-    p = weights / weights.sum(1, keepdims=True)
+    top = np.maximum(scores.max(1, keepdims=True), wide(sinks)[:, None])
+    weights = np.exp(scores - top)
+    p = weights / (weights.sum(1, keepdims=True) + np.exp(wide(sinks)[:, None] - top))
     # A score is a chain of `key` multiply-adds on a scaled q; its error, and that of the shift by the maximum, go
     # into the exponent. Merging costs an exp and a product for each chunk; sums cost a rounding a position.
-    exponent = 2 * (2 * key + 6) * U * magnitude + 8 * U * np.abs(scores).max(1) + 40 * U * softcap
+    exponent = (
+        2 * (2 * key + 6) * U * magnitude
+        + 8 * U * (np.abs(scores).max(1) + np.abs(sinks).clip(max=100))
+        + 40 * U * softcap
+    )
     chunks = n // CHUNK + 1
     relative = 2 * np.expm1(exponent) + 2 * EXP + (chunks * 12 + 2 * n + 40) * U
     return Bounded(np.einsum("hn,nhd->hd", p, values), np.einsum("hn,nhd->hd", p, np.abs(values)) * relative[:, None])

@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from puna.gguf import GGMLType, dequantize
 from puna.kernels.layouts import F32, Layout
-from puna.kernels.tiling import EXTRA_BLOCK, PANEL_BLOCK, TOKENS_MANY, TOKENS_SOME
+from puna.kernels.tiling import EXTRA_BLOCK, PANEL_BLOCK, TOKENS
 from puna.models.conversion import convert
 from puna.models.weights import layout_of
 from tests.kernels import naive
-from tests.kernels.running import Kernels, live, normal
+from tests.kernels.running import Kernels, bounds, normal
 
 TOKEN_BLOCK = PANEL_BLOCK + EXTRA_BLOCK  # bytes of one token's 32 columns
 
@@ -90,17 +90,20 @@ def records(kind: GGMLType, raw: NDArray[np.uint8]) -> int:
     return int(raw.shape[1]) // kind.type_size * kind.block_size // layout.block
 
 
-def quantize(run: Kernels, x: NDArray[np.float32], threads: int = 1) -> NDArray[np.uint8]:
-    """Activations as the `quantize` kernel leaves them."""
+def quantize(
+    run: Kernels, x: NDArray[np.float32], threads: int = 1, rows: NDArray[np.int64] | None = None
+) -> NDArray[np.uint8]:
+    """Activations as the `quantize` kernel leaves them; rows: the bounds of their parts, by default one."""
+    rows = bounds(len(x)) if rows is None else rows
     panels = np.full(x.size // 32 * TOKEN_BLOCK + 64, 77, np.uint8)
-    run.run("quantize", threads, x=x, panels=panels, width=x.shape[1], rows=live(len(x)))
+    run.run("quantize", threads, x=x, panels=panels, width=x.shape[1], bounds=rows, parts=len(rows) - 1)
     assert (panels[-64:] == 77).all(), "written beyond the panels"
     return panels[:-64]
 
 
 def expected_panels(x: NDArray[np.float32]) -> NDArray[np.uint8]:
     """The same from the definition."""
-    return naive.panels(naive.quantize(x), TOKENS_MANY, TOKENS_SOME)
+    return naive.panels(naive.quantize(x), TOKENS)
 
 
 def multiply(
@@ -113,13 +116,15 @@ def multiply(
 
 def multiply_packed(
     run: Kernels, kind: GGMLType, raw: NDArray[np.uint8], w: NDArray[np.uint8], x: NDArray[np.float32],
-    y: NDArray[np.float32] | None = None, threads: int = 1,
+    y: NDArray[np.float32] | None = None, threads: int = 1, rows: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float32]:  # fmt: skip
-    """The same of rows that are packed already."""
+    """The same of rows that are packed already; with `rows`, one matrix for each part, all of raw's shape."""
     groups = -(-len(raw) // 16)
+    rows = bounds(len(x)) if rows is None else rows
     out = normal(9, len(x), groups * 16) if y is None else y.copy()
     run.run(
-        layout_of(kind).matmul, threads, w=w, panels=quantize(run, x, threads), y=out, groups=groups,
-        blocks=records(kind, raw), y_stride=out.strides[0], tokens=live(len(x)), accumulate=int(y is not None),
+        layout_of(kind).matmul, threads, w=w, panels=quantize(run, x, threads, rows), y=out, groups=groups,
+        blocks=records(kind, raw), y_stride=out.strides[0], bounds=rows, parts=len(rows) - 1,
+        accumulate=int(y is not None),
     )  # fmt: skip
     return out

@@ -18,7 +18,7 @@ EXAMPLES = settings(derandomize=True, max_examples=25, deadline=None)
 
 
 class Kernels:
-    """Calls kernels by name: `kernels.run("silu_gate", 2, gate=..., ...)`."""
+    """Calls kernels by name: `kernels.run("silu_gate", 2, gate=..., up=..., ...)`."""
 
     def __init__(self, library: KernelLibrary) -> None:
         self.library = library
@@ -37,6 +37,11 @@ class Kernels:
 def live(value: int) -> NDArray[np.int64]:
     """A number that the kernel reads when it runs."""
     return np.array([value], np.int64)
+
+
+def bounds(*rows: int) -> NDArray[np.int64]:
+    """The first row of each part of so many rows, then the number of all."""
+    return np.array([0, *np.cumsum(rows)], np.int64)
 
 
 def misaligned(array: NDArray[Any]) -> NDArray[Any]:

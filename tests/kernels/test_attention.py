@@ -41,11 +41,18 @@ class Kind:
 
     window: int = 0
     softcap: float = 0.0
+    causal: bool = True
+    sinks: bool = False
+
+    def of_heads(self, count: int) -> NDArray[np.float32]:
+        """Each query head's sink."""
+        return normal(4, count) * np.float32(3) if self.sinks else np.full(count, -1e30, np.float32)
 
 
 PLAIN = Kind()
 GROUPS = [1, 2, 4, 7, 8, 32]
-kinds = st.builds(Kind, st.sampled_from([0, 0, 1, 5, 31, 64, 100, 257]), st.sampled_from([0.0, 0.0, 3.0, 50.0]))
+windows = st.sampled_from([0, 0, 1, 5, 31, 64, 100, 257])
+kinds = st.builds(Kind, windows, st.sampled_from([0.0, 0.0, 3.0, 50.0]), sinks=st.booleans())
 
 
 def heads_for(kv_type: str) -> st.SearchStrategy[Heads]:
@@ -69,9 +76,11 @@ class Conversation:
             pool.store(self.table, position, self.k[position], self.v[position])
 
     def expected(self, position: int, kind: Kind) -> naive.Bounded:
-        k, v = self.pool.held(self.k[: position + 1]), self.pool.held(self.v[: position + 1])
-        scale = 1 / math.sqrt(self.heads.key)
-        return naive.attention(self.q[position], k, v, scale, window=kind.window, softcap=kind.softcap)
+        end = position + 1 if kind.causal else min(self.length, position + (kind.window or self.length))
+        seen = slice(max(0, position + 1 - kind.window) if kind.window else 0, end)
+        k, v = self.pool.held(self.k[seen]), self.pool.held(self.v[seen])
+        scale, sinks = 1 / math.sqrt(self.heads.key), kind.of_heads(self.heads.q)
+        return naive.attention(self.q[position], k, v, scale, softcap=kind.softcap, sinks=sinks)
 
 
 def garbage_pool(heads: Heads, kv_type: str, seed: int) -> naive.KVBlocks:
@@ -116,7 +125,10 @@ def attend(
     scratch = np.full(threads * size + 64, 99, np.uint8)
     memory: dict[str, Argument] = {"segments": np.array(segments, np.int64), "scratch": scratch, "scratch_bytes": size}
     sizes: dict[str, Argument] = {"q_heads": heads.q, "heads": heads.kv, "key": heads.key, "value": heads.value}
-    last: dict[str, Argument] = {"window": kind.window, "count": live(len(segments))}
+    last: dict[str, Argument] = {
+        "window": kind.window, "causal": int(kind.causal), "sinks": kind.of_heads(heads.q),
+        "count": live(len(segments)),
+    }  # fmt: skip
     run.run(
         f"attention_{pool.kv_type}", threads, q=q, out=out, pool=pool.data, **memory, **sizes, q_stride=q.strides[0],
         out_stride=out.strides[0], scale=1 / math.sqrt(heads.key), softcap=kind.softcap, **last,
@@ -197,7 +209,9 @@ def test_attention_of_several_prompts_in_one_step_is_the_definition(
 
 
 @kv_types
-@pytest.mark.parametrize("kind", [PLAIN, Kind(window=256), Kind(window=9), Kind(window=300, softcap=2.0)], ids=str)
+@pytest.mark.parametrize(
+    "kind", [PLAIN, Kind(window=256), Kind(window=9), Kind(window=300, softcap=2.0, sinks=True)], ids=str
+)
 @pytest.mark.parametrize("group", [1, 4, 7, 32])
 def test_attention_is_the_definition_on_both_sides_of_a_chunk_of_256(
     run: Kernels, kv_type: str, kind: Kind, group: int
@@ -236,7 +250,29 @@ def test_a_prompt_in_chunks_beside_others_and_over_garbage_is_the_same_bits(
 
 
 @kv_types
-@pytest.mark.parametrize("kind", [PLAIN, Kind(window=300), Kind(softcap=5.0)], ids=str)
+@EXAMPLES
+@given(
+    data=st.data(), lengths=st.lists(st.integers(1, 300), min_size=1, max_size=4), window=windows,
+    threads=st.sampled_from(THREADS), seed=st.integers(0, 2**32),
+)  # fmt: skip
+def test_whole_texts_see_both_sides_are_closed_to_each_other_and_the_same_bits_alone(
+    run: Kernels, kv_type: str, data: st.DataObject, lengths: list[int], window: int, threads: int, seed: int
+) -> None:
+    heads, kind = data.draw(heads_for(kv_type)), Kind(window, causal=False)
+    pool = garbage_pool(heads, kv_type, seed)
+    made = conversations(heads, lengths, pool, seed)
+    for c in made:
+        c.store(pool, 0, c.length)
+    together = attend(run, [(c, 0, c.length) for c in made], pool, kind, threads)
+    for c, got in zip(made, together, strict=True):
+        for position in {0, c.length // 2, c.length - 1}:
+            c.expected(position, kind).check(got[position])
+        (alone,) = attend(run, [(c, 0, c.length)], pool, kind)
+        assert same_bits(got, alone)
+
+
+@kv_types
+@pytest.mark.parametrize("kind", [PLAIN, Kind(window=300), Kind(softcap=5.0), Kind(sinks=True)], ids=str)
 @pytest.mark.parametrize("kv", [1, 2])
 def test_decoding_far_into_a_context_is_the_same_bits_on_any_number_of_threads(
     run: Kernels, kv_type: str, kind: Kind, kv: int

@@ -1,4 +1,4 @@
-"""Normalisation, gating, bias and row choice against their definitions."""
+"""Sums, factors, bias, soft caps and row choice against their definitions."""
 
 from __future__ import annotations
 
@@ -8,54 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.kernels import naive
-from tests.kernels.running import EXAMPLES, THREADS, Kernels, live, misaligned, normal, same_bits
+from tests.kernels.running import EXAMPLES, THREADS, Kernels, live, normal, same_bits
 
 rows_and_widths = {"rows": st.integers(1, 9), "width": st.integers(1, 10).map(lambda n: 16 * n)}
-
-
-@EXAMPLES
-@given(
-    threads=st.sampled_from(THREADS),
-    rows=st.integers(1, 9),
-    width=st.integers(1, 200),
-    scale=st.sampled_from([1e-8, 1.0, 1e4]),
-    seed=st.integers(0, 2**32),
-)
-def test_rms_norm_is_the_definition_for_any_width(
-    run: Kernels, threads: int, rows: int, width: int, scale: float, seed: int
-) -> None:
-    padded = -(-width // 16) * 16
-    x, weight, out = normal(seed, rows, padded) * np.float32(scale), normal(seed + 1, padded), normal(2, rows, padded)
-    x[:, width:] = 0
-    run.run(
-        "rms_norm", threads, x=misaligned(x), weight=weight, out=out, width=width, padded=padded, rows=live(rows),
-        epsilon=1e-5,
-    )  # fmt: skip
-    naive.rms_norm(x, weight, width, 1e-5).check(out)
-    assert (out[:, width:] == 0).all()
-
-
-def test_rms_norm_of_zeros_is_zeros_and_not_nan(run: Kernels) -> None:
-    x = np.zeros((2, 32), np.float32)
-    out = normal(0, 2, 32)
-    run.run("rms_norm", 1, x=x, weight=x[0], out=out, width=32, padded=32, rows=live(2), epsilon=1e-6)
-    assert (out == 0).all()
-
-
-@EXAMPLES
-@given(threads=st.sampled_from(THREADS), seed=st.integers(0, 2**32), **rows_and_widths)
-def test_silu_gate_is_the_definition(run: Kernels, threads: int, rows: int, width: int, seed: int) -> None:
-    gate, up, out = normal(seed, rows, width) * 20, normal(seed + 1, rows, width), normal(2, rows, width)
-    run.run("silu_gate", threads, gate=gate, up=misaligned(up), out=out, width=width, rows=live(rows))
-    naive.silu_gate(gate, up).check(out)
-
-
-def test_silu_gate_in_place_and_far_from_zero(run: Kernels) -> None:
-    gate = np.array([0, -0.0, 87, -87, 88.5, -88.5, 1000, -1000, 1e30, -1e30, 1, -1, 20, -20, 3, -3], np.float32)
-    before, up = gate[None].copy(), np.ones((1, 16), np.float32)
-    run.run("silu_gate", 1, gate=gate, up=up, out=gate, width=16, rows=live(1))
-    with np.errstate(over="ignore"):
-        naive.silu_gate(before, up).check(gate[None])
 
 
 @EXAMPLES
@@ -80,9 +35,63 @@ def test_gather_rows_takes_repeated_and_unordered_rows(
     assert same_bits(out[-1], beyond)
 
 
+@EXAMPLES
+@given(threads=st.sampled_from(THREADS), seed=st.integers(0, 2**32), **rows_and_widths)
+def test_add_rows_adds_the_rows_of_the_table_that_the_indices_name(
+    run: Kernels, threads: int, rows: int, width: int, seed: int
+) -> None:
+    x, table = normal(seed, rows + 1, width), normal(seed + 1, 12, width)
+    indices = np.random.default_rng(seed).integers(0, 12, rows)
+    expected = np.concatenate([x[:-1] + table[indices], x[-1:]])
+    run.run("add_rows", threads, x=x, table=table, indices=indices, width=width, rows=live(rows))
+    assert same_bits(x, expected)
+
+
+@EXAMPLES
+@given(threads=st.sampled_from(THREADS), seed=st.integers(0, 2**32), **rows_and_widths)
+def test_scale_multiplies_every_row_once(run: Kernels, threads: int, rows: int, width: int, seed: int) -> None:
+    x = normal(seed, rows + 1, width)
+    expected = np.concatenate([x[:-1] * np.float32(0.3), x[-1:]])
+    run.run("scale", threads, x=x, factor=0.3, width=width, rows=live(rows))
+    assert same_bits(x, expected)
+
+
+@EXAMPLES
+@given(threads=st.sampled_from(THREADS), seed=st.integers(0, 2**32), **rows_and_widths)
+def test_add_scaled_is_the_definition(run: Kernels, threads: int, rows: int, width: int, seed: int) -> None:
+    x, y = normal(seed, rows + 1, width), normal(seed + 1, rows, width)
+    expected, beyond = naive.add_scaled(x[:-1], y, 0.22), x[-1].copy()
+    run.run("add_scaled", threads, x=x, y=y, factor=0.22, width=width, rows=live(rows))
+    expected.check(x[:-1])
+    assert same_bits(x[-1], beyond)
+
+
+@EXAMPLES
+@given(
+    threads=st.sampled_from(THREADS), cap=st.sampled_from([1.0, 30.0, 50.0]), seed=st.integers(0, 2**32),
+    **rows_and_widths,
+)  # fmt: skip
+def test_soft_cap_is_the_definition(run: Kernels, threads: int, cap: float, rows: int, width: int, seed: int) -> None:
+    x = normal(seed, rows, width) * 40
+    x[0, :4] = 0, 1e30, -1e30, 1e-4
+    expected = naive.soft_cap(x, cap)
+    run.run("soft_cap", threads, x=x, cap=cap, width=width, rows=live(rows))
+    expected.check(x)
+    assert np.abs(x).max() <= cap
+
+
 @pytest.mark.parametrize("threads", THREADS)
 def test_no_rows_is_no_work(run: Kernels, threads: int) -> None:
     x = normal(0, 1, 16)
     before = x.copy()
     run.run("add_bias", threads, x=x, bias=normal(1, 16), width=16, rows=live(0))
     assert same_bits(x, before)
+
+
+@EXAMPLES
+@given(threads=st.sampled_from(THREADS), seed=st.integers(0, 2**32), **rows_and_widths)
+def test_squares_are_added_to_what_is_there(run: Kernels, threads: int, rows: int, width: int, seed: int) -> None:
+    x, sums = normal(seed, rows, width), normal(seed + 1, width) ** 2
+    expected = sums.astype(np.float64) + (x.astype(np.float64) ** 2).sum(axis=0)
+    run.run("add_squares", threads, x=x, sums=sums, width=width, stride=width * 4, rows=live(rows))
+    np.testing.assert_allclose(sums, expected, rtol=1e-5)

@@ -34,6 +34,7 @@ def environment(isa: ISA) -> dict[str, str]:
     return os.environ | chosen
 
 
+@pytest.mark.timeout(1200)  # every kernel is compiled anew, and every test of them runs
 @pytest.mark.parametrize("isa", OTHERS)
 def test_every_kernel_is_right_under_another_instruction_set(isa: ISA) -> None:
     Cache(hardware.target(isa)).get(GROUPS)  # compiled side by side, sooner than one by one as they are used

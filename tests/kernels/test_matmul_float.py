@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.kernels import naive
-from tests.kernels.running import EXAMPLES, THREADS, Kernels, live, misaligned, normal, same_bits
+from tests.kernels.running import EXAMPLES, THREADS, Kernels, bounds, misaligned, normal, same_bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ def multiply(
     out = normal(9, len(x), groups * 16) if y is None else y.copy()
     run.run(
         kind.matmul, threads, w=naive.pack_plain(stored, np.arange(len(stored), dtype=np.int32)), x=x, y=out,
-        groups=groups, columns=columns, x_stride=x.strides[0], y_stride=out.strides[0], tokens=live(len(x)),
-        accumulate=int(y is not None),
+        groups=groups, columns=columns, x_stride=x.strides[0], y_stride=out.strides[0], bounds=bounds(len(x)),
+        parts=1, accumulate=int(y is not None),
     )  # fmt: skip
     return out
 
@@ -82,6 +82,23 @@ def test_a_token_is_the_same_bits_in_any_batch_and_on_any_team(run: Kernels, kin
 
 
 @kinds
+@pytest.mark.parametrize("threads", THREADS)
+def test_each_part_of_the_rows_is_multiplied_by_its_own_matrix_as_if_alone(
+    run: Kernels, kind: Kind, threads: int
+) -> None:
+    rows, parts, x = bounds(3, 0, 13, 1, 0, 7), [kind.store(normal(i, 37, 24)) for i in range(6)], normal(7, 24, 24)
+    y, order = normal(8, 24, 48), np.arange(37, dtype=np.int32)
+    run.run(
+        kind.matmul, threads, w=np.concatenate([naive.pack_plain(w, order) for w in parts]), x=x, y=y, groups=3,
+        columns=24, x_stride=x.strides[0], y_stride=y.strides[0], bounds=rows, parts=6, accumulate=0,
+    )  # fmt: skip
+    for part, stored in enumerate(parts):
+        own = slice(rows[part], rows[part + 1])
+        if own.stop > own.start:
+            assert same_bits(y[own], multiply(run, kind, stored, x[own].copy()))
+
+
+@kinds
 @pytest.mark.parametrize("tokens", [1, 5, 19])
 def test_accumulate_adds_the_product_with_one_rounding(run: Kernels, kind: Kind, tokens: int) -> None:
     stored, x, y = kind.store(normal(1, 33, 24)), normal(2, tokens, 24), normal(3, tokens, 48)
@@ -95,7 +112,7 @@ def test_strides_leave_the_columns_between_rows_alone(run: Kernels, kind: Kind) 
     before = y.copy()
     run.run(
         kind.matmul, 2, w=naive.pack_plain(stored, np.arange(16, dtype=np.int32)), x=x, y=y, groups=1, columns=8,
-        x_stride=x.strides[0], y_stride=y.strides[0], tokens=live(7), accumulate=0,
+        x_stride=x.strides[0], y_stride=y.strides[0], bounds=bounds(7), parts=1, accumulate=0,
     )  # fmt: skip
     assert same_bits(y[:7, :16], multiply(run, kind, stored, x[:, :8].copy()))
     assert same_bits(y[:, 16:], before[:, 16:])

@@ -21,7 +21,7 @@ from tests.kernels.quantized import (
     quantize,
     random_blocks,
 )
-from tests.kernels.running import EXAMPLES, THREADS, Kernels, live, misaligned, normal, same_bits
+from tests.kernels.running import EXAMPLES, THREADS, Kernels, bounds, misaligned, normal, same_bits
 
 kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 
@@ -36,6 +36,17 @@ def test_quantize_is_the_definition_to_the_bit(
 ) -> None:
     x = normal(seed, tokens, blocks * 32) * np.float32(scale)
     assert np.array_equal(quantize(run, misaligned(x), threads), expected_panels(x))
+
+
+@EXAMPLES
+@given(
+    threads=st.sampled_from(THREADS), parts=st.lists(st.integers(0, 15), min_size=1, max_size=6),
+    seed=st.integers(0, 2**32),
+)  # fmt: skip
+def test_no_panel_holds_rows_of_two_parts(run: Kernels, threads: int, parts: list[int], seed: int) -> None:
+    x, rows = normal(seed, sum(parts), 96), bounds(*parts)
+    panels = [expected_panels(x[rows[i] : rows[i + 1]]) for i, count in enumerate(parts) if count]
+    assert np.array_equal(quantize(run, x, threads, rows), np.concatenate([np.zeros(0, np.uint8), *panels]))
 
 
 def test_quantize_rounds_ties_to_even_and_keeps_the_ends(run: Kernels) -> None:
@@ -53,7 +64,7 @@ def test_quantize_of_a_block_of_zeros_is_zeros_and_not_nan(run: Kernels) -> None
 def test_vanishing_activations_count_as_zero_and_never_overflow(run: Kernels) -> None:
     """127 / max|x| is infinite below 4e-37: quants would be garbage with a garbage sum."""
     x, panels = np.full((1, 32), 1e-37, np.float32), np.ones((1, TOKEN_BLOCK), np.uint8)
-    run.run("quantize", x=x, panels=panels, width=32, rows=live(1))
+    run.run("quantize", x=x, panels=panels, width=32, bounds=bounds(1), parts=1)
     assert not panels.any()
 
 
@@ -86,6 +97,20 @@ def test_a_token_is_the_same_bits_in_any_batch_and_on_any_team(run: Kernels, kin
     for tokens in (2, 3, 4, 5, 8, 11, 12, 13, 16, 17, 24, 29, 30):
         got = multiply_packed(run, kind, raw, w, x[:tokens], threads=tokens % 3 + 1)
         assert same_bits(got, alone[:tokens]), f"{tokens} tokens differ from each alone"
+
+
+@kinds
+def test_each_part_of_the_rows_is_multiplied_by_its_own_matrix_as_if_alone(run: Kernels, kind: GGMLType) -> None:
+    width, rows = 2 * columns(kind), bounds(3, 0, 13, 1, 0, 7)
+    raws = [random_blocks(kind, part, 37, width) for part in range(6)]
+    x = normal(2, 24, width)
+    w = np.concatenate([packed(run, kind, raw) for raw in raws])
+    for threads in THREADS:
+        got = multiply_packed(run, kind, raws[0], w, x, threads=threads, rows=rows)
+        for part, raw in enumerate(raws):
+            own = slice(rows[part], rows[part + 1])
+            if own.stop > own.start:
+                assert same_bits(got[own], multiply(run, kind, raw, x[own])), f"part {part}, {threads} threads"
 
 
 @kinds

@@ -66,7 +66,7 @@ def test_arguments_of_another_kind_are_refused(library: KernelLibrary, name: str
 def test_an_integer_for_a_float_is_refused_and_not_read_as_its_bits(library: KernelLibrary) -> None:
     x = normal(1, 1, 16)
     arguments: dict[str, Argument] = {
-        "x": x, "weight": x, "out": x, "width": 16, "padded": 16, "rows": live(1), "epsilon": 1,
+        "x": x, "weight": x, "out": x, "width": 16, "padded": 16, "parts": 1, "rows": live(1), "epsilon": 1,
     }  # fmt: skip
     with pytest.raises(KernelError, match="rms_norm: epsilon is Float"):
         Tape(library).record("rms_norm", arguments)
@@ -175,3 +175,19 @@ def test_more_threads_than_cores_still_end_promptly(library: KernelLibrary) -> N
     team.close()
     assert (x == 300).all()
     assert seconds < 10
+
+
+def test_a_part_of_a_tape_runs_its_calls_alone_and_keeps_their_arguments_alive(library: KernelLibrary) -> None:
+    x, out = normal(3, 4, 16), np.zeros((2, 16), np.float32)
+    before = x.copy()
+    tape = Tape(library)
+    count_up(tape, x, rows=4)
+    indices = np.array([2, 0])
+    tape.record("gather_rows", {"x": x, "indices": indices, "out": out, "width": 16, "rows": live(2)})
+    assert [call.kernel for call in tape] == ["add_bias", "gather_rows"]
+    part = tape.only("gather")
+    del tape, indices
+    gc.collect()
+    Team(library, 1).run(part)
+    assert same_bits(out, before[[2, 0]])
+    assert same_bits(x, before)

@@ -1,6 +1,7 @@
 """Activations as products with quantised weights take them: int8 in panels of tokens.
 
-Tokens are taken in panels of TOKENS_MANY, then TOKENS_SOME, then 1, as the tiles take them. A panel of T tokens is
+The rows of each part (of an expert, say; most have one) are taken in panels of as many as TOKENS says, the largest
+first, as the tiles take them. A panel of T tokens is
 first, for each block of 32 columns: 8 x T words of 4 int8, T float32 scales, T int32 of -8 times the sum of the
 token's 32 int8 (what a tile of 4-bit quants stored as q + 8 must start from). Then, for each block, what only some
 layouts read: T float32 of scale times sum; T int32 of -32 times the sum of the first 16 columns, T of the other 16;
@@ -9,12 +10,15 @@ T float32 of scale times sum of the first 16, T of the other 16.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from puna.kernels.kernel import Address, Int, Live, helper, kernel
-from puna.kernels.tiling import EXTRA_BLOCK, PANEL_BLOCK, TOKENS_MANY, TOKENS_SOME
+from puna.kernels.kernel import Address, Int, helper, kernel
+from puna.kernels.tiling import EXTRA_BLOCK, PANEL_BLOCK, TOKENS
 from puna.simd import (
     absolute,
+    get_i64,
     load_f32,
     maximum,
     reduce_max,
@@ -30,16 +34,30 @@ f32 = np.float32
 SMALLEST = f32(1e-30)  # activations this small count as zero
 
 
+def _find_panel(sizes: tuple[int, ...]) -> Any:
+    """A helper of (row, start, rows): the panel that holds a row, its first row and its number of rows.
+
+    Panels of the first size begin at `start`, as many as there is room for, then those of the next size.
+    """
+    size, rest = sizes[0], _find_panel(sizes[1:]) if len(sizes) > 1 else _single
+
+    @helper
+    def find(row, start, rows):
+        end = start + (rows - start) // size * size
+        if row < end:
+            return start + (row - start) // size * size, size
+        return rest(row, end, rows)
+
+    return find
+
+
 @helper
-def _panel(row, rows):
-    """The panel that holds a row: its first row and its number of rows."""
-    many = rows // TOKENS_MANY * TOKENS_MANY
-    if row < many:
-        return row // TOKENS_MANY * TOKENS_MANY, TOKENS_MANY
-    some = many + (rows - many) // TOKENS_SOME * TOKENS_SOME
-    if row < some:
-        return many + (row - many) // TOKENS_SOME * TOKENS_SOME, TOKENS_SOME
+def _single(row, _start, _rows):
+    """A panel of its own."""
     return row, 1
+
+
+_panel = _find_panel(TOKENS)
 
 
 @helper
@@ -63,17 +81,20 @@ def _quantize_block(x, out, extra, width):
 
 
 @kernel
-def quantize(thread: int, threads: int, x: Address, panels: Address, width: Int, rows: Live) -> None:
+def quantize(thread: int, threads: int, x: Address, panels: Address, width: Int, bounds: Address, parts: Int) -> None:
     """float32 rows x width to panels of int8, with a scale and sums for each 32 columns.
 
     Symmetric: q = round(x / d), d = max|x| / 127, so q is -127 to 127. One row is split among threads by blocks.
+    bounds: int64, the first row of each part, then the number of rows; no panel holds rows of two parts.
     """
-    blocks = width // 32
-    total = rows * blocks
+    blocks, part = width // 32, 0
+    total = get_i64(bounds + parts * 8) * blocks
     start, end = total * thread // threads, total * (thread + 1) // threads
     while start < end:
         row, block = start // blocks, start % blocks
-        first, count = _panel(row, rows)
+        while get_i64(bounds + part * 8 + 8) <= row:
+            part += 1
+        first, count = _panel(row, get_i64(bounds + part * 8), get_i64(bounds + part * 8 + 8))
         panel = panels + first * blocks * (PANEL_BLOCK + EXTRA_BLOCK)
         out, extra = panel + (row - first) * 4, panel + count * blocks * PANEL_BLOCK + (row - first) * 4
         last = min(blocks, block + end - start)

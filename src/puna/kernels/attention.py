@@ -1,4 +1,4 @@
-"""Attention over a paged KV cache: softmax(q k) v, causal, optionally of a window of positions, grouped heads.
+"""Attention over paged keys and values: softmax(q k) v, causal or of whole texts, perhaps of a window; grouped heads.
 
 Positions are taken in chunks of 256, counted from 0. Each chunk gives a record of every query row (its largest
 score, the sum of the exponentials, their weighted values), and records are merged in the chunks' order (online
@@ -16,6 +16,7 @@ import numpy as np
 from puna.kernels.attention_blocks import bytes_f16, bytes_f32, bytes_q8_0, unpack_f16, unpack_q8_0
 from puna.kernels.attention_sizes import BLOCK, CHUNK, HEADER, SUBTILE, TILE
 from puna.kernels.kernel import Address, Float, Int, Live, by_tiles, helper, kernel, kernel_of
+from puna.kernels.sharing import begun
 from puna.kernels.tiling import ROWS, ROWS_MANY
 from puna.simd import (
     exp,
@@ -60,26 +61,29 @@ def _first_chunk(position, window):
 
 
 @helper
-def _chunks(position, tokens, window):
-    """How many chunks `tokens` tokens from `position` on can see."""
-    return (position + tokens - 1) // CHUNK + 1 - _first_chunk(position, window)
+def _sight(causal, position, end, window):
+    """Before which position a token sees that comes just before `position`, in a segment that ends before `end`."""
+    if causal:
+        return position
+    return min(end, position + window - 1) if window > 0 else end
 
 
 @helper
-def _whole_work(segments, count, tile, window, heads):
+def _chunks(position, seen, window):
+    """How many chunks the tokens from `position` on can see, which see nothing from the position `seen` on."""
+    return (seen - 1) // CHUNK + 1 - _first_chunk(position, window)
+
+
+@helper
+def _whole_work(segments, count, tile, window, heads, causal):
     work = 0
     for s in range(count):
         length, position = get_i64(segments + s * 32 + 8), get_i64(segments + s * 32 + 16)
         for t in range(0, length, tile):
             n = min(tile, length - t)
-            work += _chunks(position + t, n, window) * n * heads
+            seen = _sight(causal, position + t + n, position + length, window)
+            work += _chunks(position + t, seen, window) * n * heads
     return work
-
-
-@helper
-def _begun(work, thread, threads, start, weight, chunks):
-    """How many chunks of an item, which starts at `start`, begin in the parts of the threads before this one."""
-    return min(chunks, max(0, (work * thread // threads - start + weight - 1) // weight))
 
 
 # --- scores and outputs of a tile of rows ------------------------------------------------------------
@@ -190,11 +194,15 @@ def _merge(into, record, value):
 
 
 @helper
-def _finish(records, rows, group, value, out, stride):
-    """Records to rows of outputs; out: the first token's first head."""
+def _finish(records, rows, group, value, out, stride, sinks):
+    """Records to rows of outputs; out: the first token's first head; sinks: the first head's (see `attention_f16`)."""
     for r in range(rows):
         record = records + r * (HEADER + value * 4)
-        inverse = splat_f32(f32(1) / reduce_add(load_f32(record + 64)))
+        largest, sink = get_f32(record), get_f32(sinks + r % group * 4) * LOG2_E
+        top = max(largest, sink)
+        factor = exp2(splat_f32(largest - top))
+        total = reduce_add(load_f32(record + 64) * factor) + reduce_max(exp2(splat_f32(sink - top)))
+        inverse = factor / splat_f32(total)
         target = out + r // group * stride + r % group * value * 4
         for d in range(0, value * 4, 64):
             store_f32(target + d, load_f32(record + HEADER + d) * inverse)
@@ -208,8 +216,8 @@ def _make_chunk(load, size):
     all_scores, all_weigh = _make_scores(load, size), _make_weigh(load, size)
 
     @helper
-    def chunk(panel, rows, first_row, group, position, start, blocks, first, last, window, softcap, key, value,
-              scores, out):  # fmt: skip
+    def chunk(panel, rows, first_row, group, position, seen, causal, start, blocks, first, last, window, softcap, key,
+              value, scores, out):  # fmt: skip
         for b in range(first, last):
             keys = get_i64(blocks + b * 8)
             for half in range(2):
@@ -217,8 +225,9 @@ def _make_chunk(load, size):
                 all_scores(0, rows, panel, keys + half * key * 16 * size, key, at)
         record = HEADER + value * 4
         for r in range(rows):
-            seen_to = position + (first_row + r) // group + 1 - start
-            seen_from = seen_to - window if window > 0 else 0
+            after = position + (first_row + r) // group + 1
+            seen_to = _sight(causal, after, seen, window) - start
+            seen_from = after - start - window if window > 0 else 0
             _soften(scores + r * SCORES, seen_from, seen_to, first, last, softcap, out + r * record)
         for d in range(0, value, 16):
             offset = (BLOCK * key + d) * size
@@ -251,14 +260,15 @@ def _make_attention(size, unpack, chunk_in_place, unpacks_from):
     """`unpacks_from`: from how many rows on blocks are unpacked to float32 first; `chunk_in_place`: for fewer."""
 
     @helper
-    def tile(panel, pool, table, rows, group, position, head, heads, key, value, window, softcap, begin, end):
+    def tile(panel, pool, table, rows, group, position, seen, causal, head, heads, key, value, window, softcap, begin,
+             end):  # fmt: skip
         """An item's chunks `begin` to `end`: merged into records, or, if not from the first on, each into parts."""
-        record, tokens, first_chunk = HEADER + value * 4, rows // group, _first_chunk(position, window)
+        record, first_chunk = HEADER + value * 4, _first_chunk(position, window)
         records, made, scores, blocks, unpacked, parts = _memory(panel, group, key, value)
         head_bytes = size(BLOCK * key) + size(BLOCK * value)
         for c in range(begin, end):
             start = (first_chunk + c) * CHUNK
-            last = (min(start + CHUNK, position + tokens + BLOCK - 1) - start) // BLOCK
+            last = (min(start + CHUNK, seen + BLOCK - 1) - start) // BLOCK
             first = max(0, position - window + 1 - start) // BLOCK if window > 0 else 0
             for b in range(first, last):
                 at = pool + (get_i64(table + (start // BLOCK + b) * 8) * heads + head) * head_bytes
@@ -271,11 +281,11 @@ def _make_attention(size, unpack, chunk_in_place, unpacks_from):
                 n = min(SUBTILE, rows - r)
                 out = made if begin == 0 else parts + ((c - begin) * rows + r) * record
                 if rows >= unpacks_from:
-                    _chunk_f32(panel + r * key * 4, n, r, group, position, start, blocks, first, last, window,
-                               softcap, key, value, scores, out)  # fmt: skip
+                    _chunk_f32(panel + r * key * 4, n, r, group, position, seen, causal, start, blocks, first,
+                               last, window, softcap, key, value, scores, out)  # fmt: skip
                 else:
-                    chunk_in_place(panel + r * key * 4, n, r, group, position, start, blocks, first, last, window,
-                                   softcap, key, value, scores, out)  # fmt: skip
+                    chunk_in_place(panel + r * key * 4, n, r, group, position, seen, causal, start, blocks, first,
+                                   last, window, softcap, key, value, scores, out)  # fmt: skip
                 if begin == 0:
                     for i in range(n):
                         _merge(records + (r + i) * record, made + i * record, value)
@@ -283,22 +293,23 @@ def _make_attention(size, unpack, chunk_in_place, unpacks_from):
     @helper
     def attention(
         thread, threads, q, out, pool, segments, scratch, scratch_bytes, q_heads, heads, key, value, q_stride,
-        out_stride, scale, softcap, window, count,
+        out_stride, scale, softcap, window, causal, sinks, count,
     ):  # fmt: skip
         group = q_heads // heads
         per_tile, record, panel = max(1, TILE // group), HEADER + value * 4, scratch + thread * scratch_bytes
         records = _memory(panel, group, key, value)[0]
-        work, start = _whole_work(segments, count, per_tile, window, heads), 0
+        work, start = _whole_work(segments, count, per_tile, window, heads, causal), 0
         for s in range(count):
             segment = segments + s * 32
             row, length, position = get_i64(segment), get_i64(segment + 8), get_i64(segment + 16)
             table = get_i64(segment + 24)
             for t in range(0, length, per_tile):
                 n = min(per_tile, length - t)
-                chunks = _chunks(position + t, n, window)
+                seen = _sight(causal, position + t + n, position + length, window)
+                chunks = _chunks(position + t, seen, window)
                 for head in range(heads):
-                    begin = _begun(work, thread, threads, start, n, chunks)
-                    end = _begun(work, thread + 1, threads, start, n, chunks)
+                    begin = begun(work, thread, threads, start, n, chunks)
+                    end = begun(work, thread + 1, threads, start, n, chunks)
                     start += n * chunks
                     if begin == end:
                         continue
@@ -310,11 +321,11 @@ def _make_attention(size, unpack, chunk_in_place, unpacks_from):
                     if begin == 0:
                         for r in range(rows):
                             _clear(records + r * record, value)
-                    tile(panel, pool, table, rows, group, position + t, head, heads, key, value, window, softcap,
-                         begin, end)  # fmt: skip
+                    tile(panel, pool, table, rows, group, position + t, seen, causal, head, heads, key, value, window,
+                         softcap, begin, end)  # fmt: skip
                     if begin == 0 and end == chunks:
                         target = out + (row + t) * out_stride + head * group * value * 4
-                        _finish(records, rows, group, value, target, out_stride)
+                        _finish(records, rows, group, value, target, out_stride, sinks + head * group * 4)
 
     return attention
 
@@ -328,18 +339,20 @@ _attention_f32 = _make_attention(bytes_f32, _never, _chunk_f32, 1 << 30)
 def attention_f16(
     thread: int, threads: int, q: Address, out: Address, pool: Address, segments: Address, scratch: Address,
     scratch_bytes: Int, q_heads: Int, heads: Int, key: Int, value: Int, q_stride: Int, out_stride: Int, scale: Float,
-    softcap: Float, window: Int, count: Live,
+    softcap: Float, window: Int, causal: Int, sinks: Address, count: Live,
 ) -> None:  # fmt: skip
-    """Causal attention of every row to its own sequence; to be followed by `merge_attention`.
+    """Attention of every row to its own sequence; to be followed by `merge_attention`.
 
     segments: `count` quadruples of int64 (first row, rows, position of the first, address of the block table);
     scratch: for each thread `scratch_bytes`, as `attention_sizes` has it. scale: of q k, log 2 not included;
     softcap: scores become softcap tanh(score / softcap) (Gemma 2), 0 for none; window: positions that a token sees,
-    itself included, 0 for all. Sizes in elements, strides in bytes.
+    itself included, 0 for all; causal: 1, or 0 where a token sees those after it too (of a window as many as before
+    it), up to the segment's end; sinks: of each query head the score of something without a value that every row sees
+    (OpenAI 2025, gpt-oss), -1e30 for none. Sizes in elements, strides in bytes.
     """
     _attention_f16(
         thread, threads, q, out, pool, segments, scratch, scratch_bytes, q_heads, heads, key, value, q_stride,
-        out_stride, scale, softcap, window, count,
+        out_stride, scale, softcap, window, causal, sinks, count,
     )  # fmt: skip
 
 
@@ -347,12 +360,12 @@ def attention_f16(
 def attention_q8_0(
     thread: int, threads: int, q: Address, out: Address, pool: Address, segments: Address, scratch: Address,
     scratch_bytes: Int, q_heads: Int, heads: Int, key: Int, value: Int, q_stride: Int, out_stride: Int, scale: Float,
-    softcap: Float, window: Int, count: Live,
+    softcap: Float, window: Int, causal: Int, sinks: Address, count: Live,
 ) -> None:  # fmt: skip
     """As `attention_f16` over a cache of int8 with a scale for 32 numbers."""
     _attention_q8_0(
         thread, threads, q, out, pool, segments, scratch, scratch_bytes, q_heads, heads, key, value, q_stride,
-        out_stride, scale, softcap, window, count,
+        out_stride, scale, softcap, window, causal, sinks, count,
     )  # fmt: skip
 
 
@@ -360,19 +373,19 @@ def attention_q8_0(
 def attention_f32(
     thread: int, threads: int, q: Address, out: Address, pool: Address, segments: Address, scratch: Address,
     scratch_bytes: Int, q_heads: Int, heads: Int, key: Int, value: Int, q_stride: Int, out_stride: Int, scale: Float,
-    softcap: Float, window: Int, count: Live,
+    softcap: Float, window: Int, causal: Int, sinks: Address, count: Live,
 ) -> None:  # fmt: skip
     """As `attention_f16` over a float32 cache."""
     _attention_f32(
         thread, threads, q, out, pool, segments, scratch, scratch_bytes, q_heads, heads, key, value, q_stride,
-        out_stride, scale, softcap, window, count,
+        out_stride, scale, softcap, window, causal, sinks, count,
     )  # fmt: skip
 
 
 @kernel
 def merge_attention(
     thread: int, threads: int, out: Address, segments: Address, scratch: Address, scratch_bytes: Int, q_heads: Int,
-    heads: Int, key: Int, value: Int, out_stride: Int, window: Int, count: Live,
+    heads: Int, key: Int, value: Int, out_stride: Int, window: Int, causal: Int, sinks: Address, count: Live,
 ) -> None:  # fmt: skip
     """Finish the items whose chunks several threads have shared; arguments as those of `attention_f16`.
 
@@ -381,26 +394,27 @@ def merge_attention(
     """
     group, record = q_heads // heads, HEADER + value * 4
     per_tile = max(1, TILE // group)
-    work, start = _whole_work(segments, count, per_tile, window, heads), 0
+    work, start = _whole_work(segments, count, per_tile, window, heads, causal), 0
     for s in range(count):
         segment = segments + s * 32
         row, length, position = get_i64(segment), get_i64(segment + 8), get_i64(segment + 16)
         for t in range(0, length, per_tile):
             n = min(per_tile, length - t)
-            chunks, rows = _chunks(position + t, n, window), n * group
+            seen = _sight(causal, position + t + n, position + length, window)
+            chunks, rows = _chunks(position + t, seen, window), n * group
             for head in range(heads):
                 at, start = start, start + n * chunks
-                begin = _begun(work, thread, threads, at, n, chunks)
-                if begin == 0 or begin == chunks or _begun(work, thread + 1, threads, at, n, chunks) < chunks:
+                begin = begun(work, thread, threads, at, n, chunks)
+                if begin == 0 or begin == chunks or begun(work, thread + 1, threads, at, n, chunks) < chunks:
                     continue
                 owner = thread - 1
-                while _begun(work, owner, threads, at, n, chunks) > 0:
+                while begun(work, owner, threads, at, n, chunks) > 0:
                     owner -= 1
                 records = _memory(scratch + owner * scratch_bytes, group, key, value)[0]
                 for other in range(owner + 1, thread + 1):
                     part = _memory(scratch + other * scratch_bytes, group, key, value)[5]
-                    own = _begun(work, other + 1, threads, at, n, chunks) - _begun(work, other, threads, at, n, chunks)
+                    own = begun(work, other + 1, threads, at, n, chunks) - begun(work, other, threads, at, n, chunks)
                     for i in range(own * rows):
                         _merge(records + i % rows * record, part + i * record, value)
                 target = out + (row + t) * out_stride + head * group * value * 4
-                _finish(records, rows, group, value, target, out_stride)
+                _finish(records, rows, group, value, target, out_stride, sinks + head * group * 4)

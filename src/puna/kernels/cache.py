@@ -1,13 +1,14 @@
 """Compiled kernels on disk: a folder for each set of sources and processor, in it a folder for each group of kernels.
 
-The key covers every source line of `kernels` and `simd`, the versions of Numba and llvmlite, and the processor. A
-group is compiled by a process of its own into a folder beside its final one and moved there in one step. Knows
-nothing of loading machine code, nor of what kernels do.
+The key covers every source line of `kernels` and `simd`, the versions of Numba and llvmlite, and the processor. Groups
+are compiled by processes of their own, one for each core, into folders beside their final ones, and moved there in one
+step. Knows nothing of loading machine code, nor of what kernels do.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -78,22 +79,34 @@ class Cache:
     def _compile_all(self, groups: list[str], progress: Progress | None) -> dict[str, Compiled]:
         self.folder.mkdir(parents=True, exist_ok=True)
         count = _Count(progress)
-        with ThreadPoolExecutor(hardware.physical_cores()) as workers:
-            return dict(zip(groups, workers.map(lambda group: self._compile(group, count), groups), strict=True))
+        shares = _shares(sorted(groups), hardware.physical_cores())
+        with ThreadPoolExecutor(len(shares)) as workers:
+            found: dict[str, Compiled] = {}
+            for compiled in workers.map(lambda share: self._compile(share, count), shares):
+                found |= compiled
+            return found
 
-    def _compile(self, group: str, count: _Count) -> Compiled:
-        """Compile in another process into a folder beside the final one, then move it there."""
-        scratch = Path(tempfile.mkdtemp(prefix=".compiling-", dir=self.folder))
+    def _compile(self, groups: list[str], count: _Count) -> dict[str, Compiled]:
+        """Compile in another process into a folder beside the final ones; move each there as soon as it is whole."""
+        scratch, found = Path(tempfile.mkdtemp(prefix=".compiling-", dir=self.folder)), {}
         try:
-            command = [sys.executable, "-m", "puna.kernels.compiler", group, str(scratch)]
-            _run_compiler(command, compiler_environment(self._target), count)
-            compiled = _read(scratch)
-            if compiled is None:
-                raise KernelError(f"the kernels were compiled, but cannot be read back from {scratch}")
-            _publish(scratch, self.folder / group)
-            return compiled
+            command = [sys.executable, "-m", "puna.kernels.compiler", str(scratch), *groups]
+            for message in _run_compiler(command, compiler_environment(self._target)):
+                count.add(message)
+                if "whole" in message:
+                    group = str(message["whole"])
+                    found[group] = self._take(scratch / group, self.folder / group)
+            return found
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+    def _take(self, made: Path, folder: Path) -> Compiled:
+        """Move a finished group to where it belongs."""
+        compiled = _read(made)
+        if compiled is None:
+            raise KernelError(f"the kernels were compiled, but cannot be read back from {made}")
+        _publish(made, folder)
+        return compiled
 
     def _remove_unused(self) -> None:
         """Remove what other sources and processors have left, once it is old."""
@@ -114,6 +127,13 @@ def compiler_environment(target: hardware.Target) -> dict[str, str]:
     if not target.triple:
         numba |= {"NUMBA_CPU_NAME": target.cpu, "NUMBA_CPU_FEATURES": target.features}
     return os.environ | numba | {paths.ISA.names[0]: target.isa}
+
+
+def _shares(groups: list[str], count: int) -> list[list[str]]:
+    """What each of up to `count` compilers gets: neighbours, since groups with like names share much of their code."""
+    count = min(count, len(groups))
+    bounds = [len(groups) * i // count for i in range(count + 1)]
+    return [groups[begin:end] for begin, end in itertools.pairwise(bounds)]
 
 
 class _Count:
@@ -158,7 +178,8 @@ def _publish(scratch: Path, folder: Path) -> None:
             raise
 
 
-def _run_compiler(command: list[str], environment: dict[str, str], count: _Count) -> None:
+def _run_compiler(command: list[str], environment: dict[str, str]) -> Iterator[dict[str, object]]:
+    """What a compiler reports, line by line. Raises KernelError if it fails."""
     with (
         tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(
@@ -172,7 +193,7 @@ def _run_compiler(command: list[str], environment: dict[str, str], count: _Count
     ):
         assert child.stdout is not None
         for line in child.stdout:
-            count.add(json.loads(line))
+            yield json.loads(line)
         if child.wait():
             errors.seek(0)
             raise KernelError(f"the kernels could not be compiled (exit {child.returncode}): {errors.read()[-2000:]}")

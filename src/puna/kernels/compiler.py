@@ -1,8 +1,9 @@
-"""Compiles a group of kernels into one object file and its manifest: `python -m puna.kernels.compiler GROUP FOLDER`.
+"""Compiles groups of kernels, an object file and a manifest each: `python -m puna.kernels.compiler FOLDER GROUP...`.
 
 Runs in a process of its own, so that a program that only runs kernels never loads Numba. Numba turns Python into
 LLVM IR; a C entry `void (int64 *arguments, int64 thread, int64 threads)` is put before each kernel; LLVM generates
-code for the chosen instruction set. Prints one line for each kernel compiled. Knows nothing of caches.
+code for the chosen instruction set. Prints one line for each kernel compiled, one for each group that is whole. Knows
+nothing of caches.
 """
 
 from __future__ import annotations
@@ -95,26 +96,38 @@ def _emit(modules: list[llvm.ModuleRef]) -> bytes:
     return bytes(machine.emit_object(whole))
 
 
-def main(group: str, folder: Path) -> None:
-    """Write kernels.o and manifest.json into the folder."""
+def main(folder: Path, groups: list[str]) -> None:
+    """Write kernels.o and manifest.json of each group into a folder of its name."""
     _register_kernels()
-    chosen = [kernel for kernel in KERNELS.values() if kernel.group == group]
-    if not chosen:
-        raise KernelError(f"there is no group of kernels named {group!r}")
-    print(json.dumps({"total": len(chosen)}), flush=True)
+    chosen = {group: [kernel for kernel in KERNELS.values() if kernel.group == group] for group in groups}
+    unknown = [group for group, kernels in chosen.items() if not kernels]
+    if unknown:
+        raise KernelError(f"there is no group of kernels named {unknown[0]!r}")
+    _report(total=sum(map(len, chosen.values())))
+    for group, kernels in chosen.items():
+        _write(kernels, folder / group)
+        _report(whole=group)
+
+
+def _write(kernels: list[Kernel], folder: Path) -> None:
     modules = []
-    for kernel in chosen:
+    for kernel in kernels:
         modules.append(_compile(kernel))
-        print(json.dumps({"compiled": kernel.name}), flush=True)
+        _report(compiled=kernel.name)
     code = _emit(modules)
-    (folder / "kernels.o").write_bytes(code)
     manifest = {
         "sha256": hashlib.sha256(code).hexdigest(),
-        "kernels": {k.name: [list(parameter) for parameter in k.parameters] for k in chosen},
+        "kernels": {k.name: [list(parameter) for parameter in k.parameters] for k in kernels},
         "groups": {k.name: k.group for k in KERNELS.values()},
     }
+    folder.mkdir()
+    (folder / "kernels.o").write_bytes(code)
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
 
 
+def _report(**message: object) -> None:
+    print(json.dumps(message), flush=True)
+
+
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(Path(sys.argv[1]), sys.argv[2:])

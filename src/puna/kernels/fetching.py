@@ -9,6 +9,7 @@ k. Knows nothing of scales.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from puna.kernels.kernel import helper
@@ -88,6 +89,7 @@ def _three(at, k):
     return low | bit_field(plane, k - 2, 4), high | bit_field(plane, k + 2, 4)
 
 
+@cache
 def _levels(values: tuple[int, ...]) -> Any:
     """4 bits that index 16 signed levels."""
     table = level_table(values)
@@ -141,8 +143,11 @@ def levels(*values: int) -> Quants:
 
 def make_sum(quants: Quants, count: int) -> Any:
     """A helper of (ints, block, words of `count` tokens): the integer products of a block's 32 columns added up."""
-    fetch, pairs = quants.fetch, quants.pairs
-    begin, add, end = quants.sums
+    return _make_sum(quants.fetch, quants.pairs, *quants.sums, count)
+
+
+@cache  # compiled once for all layouts that have such quants
+def _make_sum(fetch: Any, pairs: int, begin: Any, add: Any, end: Any, count: int) -> Any:
 
     @helper
     def pair(sums, at, x, k):
@@ -170,8 +175,11 @@ def make_sum(quants: Quants, count: int) -> Any:
 
 def make_half_sum(quants: Quants, count: int, half: int) -> Any:
     """The same for the first 16 columns (half 0) or the other 16 (half 1)."""
-    fetch, pairs = quants.fetch, quants.pairs
-    begin, add, end = quants.sums
+    return _make_half_sum(quants.fetch, quants.pairs, *quants.sums, count, half)
+
+
+@cache
+def _make_half_sum(fetch: Any, pairs: int, begin: Any, add: Any, end: Any, count: int, half: int) -> Any:
 
     @helper
     def pair(sums, at, words, k):

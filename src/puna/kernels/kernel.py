@@ -96,7 +96,7 @@ def by_tiles(make: Callable[[int], Any], sizes: tuple[int, ...]) -> Any:
 
 def helper(function: Callable[..., Any]) -> Any:
     """A function that kernels call; it is compiled into each of them, at each call: tiles must stay in registers."""
-    return njit(**_FLAGS, forceinline=True)(function)
+    return njit(**_FLAGS, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
 
 
 @helper

@@ -66,7 +66,9 @@ IQ2 = _layout("iq2", 256, head=4 + 16, bits=4)
 IQ3_XXS = _layout("iq3_xxs", 256, head=4 + 16, bits=4)
 IQ3_S = _layout("iq3_s", 256, head=4 + 16, bits=4)
 
-# Their levels: the numbers of a codebook with both signs; IQ1's, shifted by 1/8 up or down, times 8.
+IQ4_LEVELS = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)  # of IQ4_NL and IQ4_XS
+
+# Those types' levels: the numbers of a codebook with both signs; IQ1's, shifted by 1/8 up or down, times 8.
 IQ1_LEVELS = (-9, -7, -1, 1, 7, 9)
 IQ2_LEVELS = (8, 25, 43, -8, -25, -43)
 IQ3_XXS_LEVELS = (4, 12, 20, 28, 36, 44, 52, 62, -4, -12, -20, -28, -36, -44, -52, -62)

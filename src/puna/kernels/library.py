@@ -31,10 +31,15 @@ class KernelLibrary:
     def _load(self, groups: Iterable[str], progress: Progress | None = None) -> None:
         self._loaded |= {name: _Group(compiled) for name, compiled in self._cache.get(groups, progress).items()}
 
-    def _group(self, kernel: str) -> _Group:
+    def group(self, kernel: str) -> str:
+        """The group that a kernel is compiled with."""
         group = self._groups.get(kernel)
         if group is None:
             raise KernelError(f"no kernel is named {kernel!r}")
+        return group
+
+    def _of(self, kernel: str) -> _Group:
+        group = self.group(kernel)
         with self._lock:
             if group not in self._loaded:
                 self._load([group])
@@ -42,11 +47,11 @@ class KernelLibrary:
 
     def address(self, kernel: str) -> int:
         """Where a kernel's C entry lies: `void (int64 *arguments, int64 thread, int64 threads)`."""
-        return self._group(kernel).address(kernel)
+        return self._of(kernel).address(kernel)
 
     def parameters(self, kernel: str) -> tuple[tuple[str, str], ...]:
         """A kernel's parameters in order: (name, 'Address' | 'Int' | 'Live' | 'Float')."""
-        return self._group(kernel).parameters[kernel]
+        return self._of(kernel).parameters[kernel]
 
     def names(self) -> tuple[str, ...]:
         """Every kernel there is, loaded or not."""

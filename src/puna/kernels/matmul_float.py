@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from puna.kernels.kernel import Address, Int, Live, by_tiles, helper, kernel_of, register
+from puna.kernels.kernel import Address, Int, by_tiles, helper, kernel_of, register
+from puna.kernels.sharing import begun, matmul_work, part_of_rows
 from puna.kernels.tiling import AHEAD, TOKENS
 from puna.simd import (
     add_tile,
@@ -49,10 +50,19 @@ def _make_matmul(load, size):
     products = by_tiles(make, TOKENS)
 
     @helper
-    def matmul(thread, threads, w, x, y, groups, columns, x_stride, y_stride, tokens, accumulate):
-        for g in range(groups * thread // threads, groups * (thread + 1) // threads):
-            at = w + g * columns * ROWS * size
-            products(0, tokens, at, x, y + g * 64, columns, x_stride, y_stride, accumulate)
+    def matmul(thread, threads, w, x, y, groups, columns, x_stride, y_stride, bounds, parts, accumulate):
+        work, start = matmul_work(bounds, parts, groups), 0
+        for part in range(parts):
+            first, tokens, weight = part_of_rows(bounds, part)
+            if tokens == 0:
+                continue
+            begin = begun(work, thread, threads, start, weight, groups)
+            end = begun(work, thread + 1, threads, start, weight, groups)
+            start += weight * groups
+            source, target = x + first * x_stride, y + first * y_stride
+            for g in range(begin, end):
+                at = w + (part * groups + g) * columns * ROWS * size
+                products(0, tokens, at, source, target + g * 64, columns, x_stride, y_stride, accumulate)
 
     return matmul
 
@@ -65,28 +75,31 @@ _matmul_bf16 = _make_matmul(load_bf16, 2)
 @kernel_of("f32")
 def matmul_f32(
     thread: int, threads: int, w: Address, x: Address, y: Address, groups: Int, columns: Int, x_stride: Int,
-    y_stride: Int, tokens: Live, accumulate: Int,
+    y_stride: Int, bounds: Address, parts: Int, accumulate: Int,
 ) -> None:  # fmt: skip
-    """y[t, 16 groups] (+)= W[16 groups, columns] x[t]; strides in bytes."""
-    _matmul_f32(thread, threads, w, x, y, groups, columns, x_stride, y_stride, tokens, accumulate)
+    """y[t, 16 groups] (+)= W[16 groups, columns] x[t], each part of the rows by a matrix of its own.
+
+    bounds: int64, the first row of each part, then the number of rows; strides in bytes.
+    """
+    _matmul_f32(thread, threads, w, x, y, groups, columns, x_stride, y_stride, bounds, parts, accumulate)
 
 
 @kernel_of("f16")
 def matmul_f16(
     thread: int, threads: int, w: Address, x: Address, y: Address, groups: Int, columns: Int, x_stride: Int,
-    y_stride: Int, tokens: Live, accumulate: Int,
+    y_stride: Int, bounds: Address, parts: Int, accumulate: Int,
 ) -> None:  # fmt: skip
-    """y[t, 16 groups] (+)= W[16 groups, columns] x[t]; strides in bytes."""
-    _matmul_f16(thread, threads, w, x, y, groups, columns, x_stride, y_stride, tokens, accumulate)
+    """As `matmul_f32`, with weights in half the bytes."""
+    _matmul_f16(thread, threads, w, x, y, groups, columns, x_stride, y_stride, bounds, parts, accumulate)
 
 
 @kernel_of("bf16")
 def matmul_bf16(
     thread: int, threads: int, w: Address, x: Address, y: Address, groups: Int, columns: Int, x_stride: Int,
-    y_stride: Int, tokens: Live, accumulate: Int,
+    y_stride: Int, bounds: Address, parts: Int, accumulate: Int,
 ) -> None:  # fmt: skip
-    """y[t, 16 groups] (+)= W[16 groups, columns] x[t]; strides in bytes."""
-    _matmul_bf16(thread, threads, w, x, y, groups, columns, x_stride, y_stride, tokens, accumulate)
+    """As `matmul_f32`, with weights in half the bytes."""
+    _matmul_bf16(thread, threads, w, x, y, groups, columns, x_stride, y_stride, bounds, parts, accumulate)
 
 
 # --- packing ----------------------------------------------------------------------------------------

@@ -22,9 +22,10 @@ from puna.kernels.fetching import (
     three_bits,
     two_bits,
 )
-from puna.kernels.kernel import Address, Int, Live, by_tiles, helper, register
+from puna.kernels.kernel import Address, Int, by_tiles, helper, register
 from puna.kernels.layouts import Layout
-from puna.kernels.tiling import AHEAD, EXTRA_BLOCK, PANEL_BLOCK, TOKENS
+from puna.kernels.sharing import begun, matmul_work, part_of_rows
+from puna.kernels.tiling import AHEAD, AHEAD_FEW, EXTRA_BLOCK, PANEL_BLOCK, TOKENS
 from puna.simd import (
     add_tile,
     f32_tile,
@@ -192,10 +193,11 @@ def _make_tile(parts: _Parts, count: int) -> Any:
 
 @helper
 def _prefetch(record, size, count):
-    """Ask for what comes next, where it comes from memory: a single token's weights are read once."""
-    if count == 1 and AHEAD:
+    """Ask for what comes next, where it comes from memory: the largest tiles find nearly all weights in the cache."""
+    ahead = AHEAD if count == 1 else AHEAD_FEW
+    if count < TOKENS[0] and ahead:
         for line in range(0, size, 64):
-            prefetch(record + AHEAD + line)
+            prefetch(record + ahead + line)
 
 
 def _make_matmul(parts: _Parts) -> Any:
@@ -219,16 +221,29 @@ def _make_matmul(parts: _Parts) -> Any:
 
     def matmul(
         thread: int, threads: int, w: Address, panels: Address, y: Address, groups: Int, blocks: Int, y_stride: Int,
-        tokens: Live, accumulate: Int,
+        bounds: Address, parts: Int, accumulate: Int,
     ) -> None:  # fmt: skip
-        """y[t, 16 groups] (+)= W[16 groups, records] x[t]; x as `quantize` leaves it; y_stride in bytes."""
-        for g in range(groups * thread // threads, groups * (thread + 1) // threads):
-            products(0, tokens, w + g * blocks * record, panels, y + g * 64, blocks, y_stride, accumulate)
+        """y[t, 16 groups] (+)= W[16 groups, records] x[t], each part of the rows by a matrix of its own.
+
+        x as `quantize` leaves it; bounds: int64, the first row of each part, then the number of rows; y_stride in
+        bytes. The matrices lie one after another.
+        """
+        work, start = matmul_work(bounds, parts, groups), 0
+        for part in range(parts):
+            first, tokens, weight = part_of_rows(bounds, part)
+            if tokens == 0:
+                continue
+            begin = begun(work, thread, threads, start, weight, groups)
+            end = begun(work, thread + 1, threads, start, weight, groups)
+            start += weight * groups
+            x = panels + first * (blocks * columns // 32) * (PANEL_BLOCK + EXTRA_BLOCK)
+            for g in range(begin, end):
+                at = w + (part * groups + g) * blocks * record
+                products(0, tokens, at, x, y + first * y_stride + g * 64, blocks, y_stride, accumulate)
 
     return matmul
 
 
-_IQ4_LEVELS = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
 _DOUBLED_E2M1 = (0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)
 
 _ALL = (
@@ -237,7 +252,7 @@ _ALL = (
     _Parts(layouts.Q5_0, five_bits(16), _half, _one_scale),
     _Parts(layouts.Q5_1, five_bits(), _half_and_minimum, _scale_and_minimum),
     _Parts(layouts.Q8_0, signed_bytes(), _half, _one_scale),
-    _Parts(layouts.IQ4_NL, levels(*_IQ4_LEVELS), _half, _one_scale),
+    _Parts(layouts.IQ4_NL, levels(*layouts.IQ4_LEVELS), _half, _one_scale),
     _Parts(layouts.MXFP4, levels(*_DOUBLED_E2M1), _power, _one_scale),
     _Parts(layouts.NVFP4, levels(*_DOUBLED_E2M1), _halves, _two_scales),
     _Parts(layouts.Q2_K, two_bits(), _nibble_each, _two_scales_and_minima),
@@ -245,7 +260,7 @@ _ALL = (
     _Parts(layouts.Q4_K, nibbles(), _bytes_and_minima, _scale_and_minimum),
     _Parts(layouts.Q5_K, five_bits(), _bytes_and_minima, _scale_and_minimum),
     _Parts(layouts.Q6_K, six_bits(32), _byte_each, _two_scales),
-    _Parts(layouts.IQ4_XS, levels(*_IQ4_LEVELS), _byte, _one_scale),
+    _Parts(layouts.IQ4_XS, levels(*layouts.IQ4_LEVELS), _byte, _one_scale),
     _Parts(layouts.IQ1, levels(*layouts.IQ1_LEVELS), _byte_each_of_f32, _two_scales),
     _Parts(layouts.IQ2, levels(*layouts.IQ2_LEVELS), _byte_each_of_f32, _two_scales),
     _Parts(layouts.IQ3_XXS, levels(*layouts.IQ3_XXS_LEVELS), _byte_each_of_f32, _two_scales),

@@ -7,7 +7,8 @@ of the kernels' meaning.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,17 +20,37 @@ from puna.kernels.library import KernelLibrary
 Argument = NDArray[np.generic] | int | float
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One recorded call: the kernel's name, its address, and that of its argument block."""
+
+    kernel: str
+    address: int
+    arguments: int
+
+
 class Tape:
     """Recorded calls of kernels."""
 
     def __init__(self, library: KernelLibrary) -> None:
         self._library = library
-        self._calls: list[tuple[int, int]] = []
+        self._calls: list[Call] = []
         self._alive: list[NDArray[np.generic]] = []
         self._entries: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self._calls)
+
+    def __iter__(self) -> Iterator[Call]:
+        """The calls, in the order in which they run."""
+        return iter(self._calls)
+
+    def only(self, prefix: str) -> Tape:
+        """A tape of the calls of those kernels whose names begin so."""
+        part = Tape(self._library)
+        part._calls = [call for call in self if call.kernel.startswith(prefix)]
+        part._alive = self._alive
+        return part
 
     def record(self, kernel: str, arguments: Mapping[str, Argument]) -> None:
         """Add a call. `Live` parameters take an int64 array, whose first element is read when the kernel runs.
@@ -42,7 +63,7 @@ class Tape:
         slots = [self._slot(kernel, name, kind, arguments[name]) for name, kind in parameters]
         block = np.array(slots, np.int64)
         self._alive.append(block)
-        self._calls.append((self._library.address(kernel), block.ctypes.data))
+        self._calls.append(Call(kernel, self._library.address(kernel), block.ctypes.data))
         self._entries = None
 
     def _slot(self, kernel: str, name: str, kind: str, value: Argument) -> int:
@@ -59,5 +80,5 @@ class Tape:
     def entries(self) -> NDArray[np.int64]:
         """(calls, 2): each kernel's address and the address of its argument block."""
         if self._entries is None:
-            self._entries = np.array(self._calls, np.int64).reshape(-1, 2)
+            self._entries = np.array([(call.address, call.arguments) for call in self], np.int64).reshape(-1, 2)
         return self._entries

@@ -8,9 +8,8 @@ from puna import hardware
 _TARGET = hardware.target(hardware.isa())
 _WIDE = _TARGET.isa is hardware.ISA.AVX512VNNI
 
-TOKENS_MANY = 12 if _WIDE else 4
-TOKENS_SOME = 4 if _WIDE else 2
-TOKENS = (TOKENS_MANY, TOKENS_SOME, 1)
+# Tokens that a tile takes at once, the largest tile first: a prompt's twelves, eight conversations at once, drafts.
+TOKENS = (12, 8, 4, 2, 1) if _WIDE else (4, 2, 1)
 
 # Bytes of a token's 32 int8, their scale and sum in a panel of activations; of what only some layouts read beside.
 PANEL_BLOCK, EXTRA_BLOCK = 40, 20
@@ -22,3 +21,6 @@ ROWS_MANY = ROWS[0]
 # Bytes to prefetch ahead where weights stream from memory once. Zen's own prefetchers do better undisturbed (Zen 4,
 # 2 threads, Q4_0: 65 GB/s without, 45 to 52 with); an Emerald Rapids did best with 1 KiB.
 AHEAD = 0 if _TARGET.cpu.startswith("znver") else 1152
+
+# The same for a few tokens at once, whose arithmetic would wait for memory (8 tokens: 33 ms a pass without, 24 with).
+AHEAD_FEW = 2304

@@ -174,6 +174,7 @@ def u4_start_tile(b: Any, count: int, sums: Any) -> Any:
     return _words(b, sums, count, I32)
 
 
+@cache
 def start_tile(offset: int, unit: int) -> Any:
     """An instruction that gives what sums of quants stored as q + offset start from: (count, address of sums) -> tile.
 

@@ -19,6 +19,7 @@ from puna.simd.instruction import (
     ADDRESS,
     F16,
     F32,
+    I1,
     I8,
     I16,
     I32,
@@ -37,6 +38,7 @@ LANES = 16
 i8x64 = Vector("i8x64", ir.VectorType(I8, 64))
 i32x16 = Vector("i32x16", ir.VectorType(I32, LANES))
 f32x16 = Vector("f32x16", ir.VectorType(F32, LANES))
+mask16 = Vector("mask16", ir.VectorType(I1, LANES))  # of comparisons: see `lanes`
 
 _F32S, _I32S = f32x16.llvm_type, i32x16.llvm_type
 _I16S, _I8S = ir.VectorType(I16, LANES), ir.VectorType(I8, LANES)
@@ -64,6 +66,8 @@ _operator(operator.mul, "fmul", f32x16)
 _operator(operator.truediv, "fdiv", f32x16)
 _operator(operator.add, "add", i32x16)
 _operator(operator.or_, "or_", i8x64)
+_operator(operator.or_, "or_", i32x16)
+_operator(operator.and_, "and_", mask16)
 
 
 def emit_fma(b: ir.IRBuilder, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
@@ -216,18 +220,29 @@ def load_f32(b: Any, p: Any) -> Any:
     return emit_load_f32(b, p)
 
 
-@instruction(f32x16, ADDRESS)
-def load_f16(b: Any, p: Any) -> Any:
-    """16 float16, widened."""
+def _from_f16(b: ir.IRBuilder, bits: ir.Value) -> ir.Value:
+    """16 float16, given as int16 bits, widened."""
     if ISA is not Isa.PORTABLE:
-        return b.fpext(b.load(pointer(b, p, ir.VectorType(F16, LANES)), align=1), _F32S)
+        return b.fpext(b.bitcast(bits, ir.VectorType(F16, LANES)), _F32S)
     # Without F16C: shift exponent and mantissa into place, multiply by 2**112 to rebias; infinities and NaN apart.
-    h = b.zext(b.load(pointer(b, p, _I16S), align=1), _I32S)
+    h = b.zext(bits, _I32S)
     magnitude = b.shl(b.and_(h, constant(_I32S, 0x7FFF)), constant(_I32S, 13))
     scaled = b.bitcast(b.fmul(b.bitcast(magnitude, _F32S), constant(_F32S, 2.0**112)), _I32S)
     special = b.icmp_unsigned(">=", magnitude, constant(_I32S, 0x0F800000))
     value = b.select(special, b.or_(magnitude, constant(_I32S, 0x7F800000)), scaled)
     return b.bitcast(b.or_(value, b.shl(b.and_(h, constant(_I32S, 0x8000)), constant(_I32S, 16))), _F32S)
+
+
+@instruction(f32x16, ADDRESS)
+def load_f16(b: Any, p: Any) -> Any:
+    """16 float16, widened."""
+    return _from_f16(b, b.load(pointer(b, p, _I16S), align=1))
+
+
+@instruction(f32x16, ADDRESS)
+def load_f16_splat(b: Any, p: Any) -> Any:
+    """One float16, widened, in every lane."""
+    return _from_f16(b, splat(b, b.load(pointer(b, p, I16), align=1), LANES))
 
 
 @instruction(f32x16, ADDRESS)
@@ -269,6 +284,12 @@ def store_f16(b: Any, p: Any, v: Any) -> None:
     b.store(_to_f16(b, v), pointer(b, p, _I16S), align=1)
 
 
+@instruction(f32x16, f32x16)
+def through_f16(b: Any, x: Any) -> Any:
+    """The numbers as they come back from `store_f16`."""
+    return _from_f16(b, _to_f16(b, x))
+
+
 @instruction(types.void, ADDRESS, types.int64, i32x16)
 def scatter_i8(b: Any, p: Any, stride: Any, v: Any) -> None:
     """The low bytes of 16 integers, in words of 4: word i to p + i * stride bytes."""
@@ -294,6 +315,18 @@ def scatter_f32(b: Any, p: Any, stride: Any, v: Any) -> None:
 def scatter_f16(b: Any, p: Any, stride: Any, v: Any) -> None:
     """Lane i as a float16 to p + i * stride bytes, rounded as `store_f16` does."""
     _scatter(b, p, stride, _to_f16(b, v))
+
+
+@instruction(types.void, ADDRESS, types.int64, i32x16)
+def scatter_i16(b: Any, p: Any, stride: Any, v: Any) -> None:
+    """The lower half of lane i to p + i * stride bytes."""
+    _scatter(b, p, stride, b.trunc(v, _I16S))
+
+
+@instruction(types.void, ADDRESS, types.int64, i32x16)
+def scatter_i32(b: Any, p: Any, stride: Any, v: Any) -> None:
+    """Lane i to p + i * stride bytes."""
+    _scatter(b, p, stride, v)
 
 
 @instruction(f32x16, ADDRESS)
