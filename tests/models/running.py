@@ -44,8 +44,12 @@ def logits(model: Model, tokens: Sequence[int], *, first: int = 0) -> Logits:
 def write_gguf(
     path: Path, source: ModelFile, kind: GGMLType | None, *, metadata: Mapping[str, Any] | None = None,
     change: Callable[[dict[str, NDArray[np.float32]]], None] = lambda _: None,
+    kind_of: Callable[[str], GGMLType] | None = None,
 ) -> Path:  # fmt: skip
-    """`source` as a GGUF with its matrices in another type (None: as they are); `change` may alter its arrays."""
+    """`source` as a GGUF with its matrices in another type (None: as they are); `change` may alter its arrays.
+
+    kind_of: the type of each matrix, by its name.
+    """
     arrays = {name: dequantize(t.data, t.type, t.shape) for name, t in source.tensors.items()}
     change(arrays)
     writer = GGUFWriter()
@@ -53,20 +57,22 @@ def write_gguf(
         writer.add(key, value)
     for name, array in arrays.items():
         own = source.tensors[name].type if name in source.tensors else GGMLType.F32
-        chosen = fitting(own if kind is None else kind, array.shape[1]) if array.ndim == 2 else GGMLType.F32
+        wanted = kind_of(name) if kind_of else own if kind is None else kind
+        as_is = array.ndim < 2 or name.endswith(("ffn_gate_inp.weight", ".bias"))  # as llama.cpp's quantiser does
+        chosen = GGMLType.F32 if as_is else fitting(wanted, array.shape[-1])
         writer.add_tensor(name, array.shape, chosen, stored(array, chosen))
     writer.write(path)
     return path
 
 
-def placeholder_vocabulary() -> dict[str, Any]:
+def placeholder_vocabulary(size: int = VOCAB) -> dict[str, Any]:
     """Tokens of whole letters: of one that is part of a character llama.cpp's server keeps the log-probability back."""
-    tokens = [f"t{token}" for token in range(VOCAB)]
+    tokens = [f"t{token}" for token in range(size)]
     return {
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": "qwen2",
         "tokenizer.ggml.tokens": tokens,
-        "tokenizer.ggml.token_type": np.ones(VOCAB, np.int32),
+        "tokenizer.ggml.token_type": np.ones(size, np.int32),
         "tokenizer.ggml.merges": ["t 0"],
         "tokenizer.ggml.eos_token_id": 2,
     }

@@ -1,6 +1,7 @@
 """Perplexity of cria in every type: that of the same weights, dequantised and computed in float32, within 1 %.
 
-The text is questions as cria was asked in training and, for as many, in words that it never saw; its answers count.
+The text is questions about Puna as cria was asked in training and, for as many, in words that it never saw; its answers
+count.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from random import Random
 
 import numpy as np
 import pytest
-from training.book import LANGUAGES
 from training.book import load as load_book
-from training.conversations import Conversation, turn
+from training.conversations import fact, turn
+from training.grammar import LANGUAGES
+from training.turns import Conversation
 
 from puna.gguf import GGMLType, open_model
 from puna.models import Model
@@ -23,6 +25,7 @@ from puna.tokenizer import Tokenizer
 from puna.tokenizer import load as load_tokenizer
 from tests.models.running import loaded, logits, write_gguf
 from tests.models.weight_types import FLOATS, QUANTIZED
+from training import taught
 
 QUESTIONS, LENGTH = 60, 256  # of each kind; the tokens of one at most
 
@@ -45,9 +48,9 @@ class Text:
 def texts(cria: Path) -> list[Text]:
     with open_model(cria) as file:
         tokenizer = load_tokenizer(file)
-    random, book = Random(3), load_book()
+    random, book = Random(3), taught.read().of(load_book())
     kinds = [(language, held) for language in LANGUAGES for held in (False, True)] * (QUESTIONS // 2)
-    turns = [turn(random, book, language, held) for language, held in kinds]
+    turns = [turn(random, book, language, held, fact) for language, held in kinds]
     return [_text(tokenizer, Conversation(None, (one,)).messages()) for one in turns]
 
 

@@ -16,6 +16,7 @@ from puna.kernels.tiling import EXTRA_BLOCK, PANEL_BLOCK
 from puna.models.conversion import convert
 from puna.models.weights import LAYOUTS, Matrix, Weights, kernel_groups, layout_of
 from tests.kernels.quantized import KINDS, random_blocks
+from tests.kernels.running import bounds
 
 ROWS, COLUMNS = 24, 256
 FLOATS = (GGMLType.F32, GGMLType.F16, GGMLType.BF16, GGMLType.F64)
@@ -34,14 +35,14 @@ def _raw(kind: GGMLType) -> NDArray[np.uint8]:
 
 def _column(matrix: Matrix, column: int, team: Team) -> NDArray[np.float32]:
     """One column of the packed matrix, by multiplying it with a unit vector."""
-    library, tokens = kernels.load(), np.ones(1, np.int64)
+    library = kernels.load()
     x, out = np.zeros((1, COLUMNS), np.float32), np.zeros((1, matrix.groups * 16), np.float32)
     x[0, column] = 127.0  # quantised exactly: scale 1, integer 127
     tape = Tape(library)
-    common: dict[str, Argument] = {"y_stride": out.nbytes, "tokens": tokens, "accumulate": 0}
+    common: dict[str, Argument] = {"y_stride": out.nbytes, "bounds": bounds(1), "parts": 1, "accumulate": 0}
     if matrix.layout.quantized:
         panels = np.zeros((COLUMNS // 32, PANEL_BLOCK + EXTRA_BLOCK), np.uint8)
-        tape.record("quantize", {"x": x, "panels": panels, "width": COLUMNS, "rows": tokens})
+        tape.record("quantize", {"x": x, "panels": panels, "width": COLUMNS, "bounds": bounds(1), "parts": 1})
         shape: dict[str, Argument] = {"groups": matrix.groups, "blocks": matrix.blocks}
         tape.record(matrix.layout.matmul, {"w": matrix.data, "panels": panels, "y": out, **shape, **common})
     else:
@@ -61,7 +62,7 @@ def test_no_weight_changes_on_its_way_to_the_kernel(kind: GGMLType, tmp_path: Pa
     team = Team(kernels.load(), 1)
     with open_model(path) as file, Weights(file, kernels.load(), 2) as weights:
         assert kernel_groups(file) == {layout.name}
-        matrix = weights.matrix("m.weight", ROWS, COLUMNS)
+        matrix = weights.matrix("m.weight", (ROWS, COLUMNS))
         assert (len(weights.warnings()) == 1) == (kind not in LAYOUTS)
         assert weights.packed_bytes == 2 * COLUMNS // layout.block * layout.record
     # A minimum is taken off what may be much larger than the weight that is left.

@@ -1,11 +1,13 @@
-"""Tiny models for the oracles: configurations, weights drawn from a seed by name, and the files that hold them.
+"""Tiny models for the oracles: weights drawn from a seed by name, and the folders that hold them.
 
-Only logits need be committed: the weights are drawn again wherever they are needed. Imports nothing of Puna.
+Only logits, and the names and shapes of transformers' tensors, need be committed: the weights are drawn again wherever
+they are needed. Imports nothing of Puna.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,66 +16,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.gguf.huggingface.folders import safetensors, write_json
+from tests.models.tiny_configs import CONFIGS, RENAMED, TWINS
+
+__all__ = ["CONFIGS", "SHOWN", "TOKENS", "prompt", "rounded", "weights", "write_folder"]
 
 Weights = dict[str, NDArray[np.float32]]
 
 TOKENS = 80  # in a prompt: past the 64 positions that "llama3" was "trained" for
 SHOWN = tuple(range(4, TOKENS, 5))  # the positions whose logits the goldens hold
 
-_LLAMA: dict[str, Any] = {
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "vocab_size": 256,
-    "hidden_size": 128,
-    "intermediate_size": 256,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 128,
-    "rms_norm_eps": 1e-5,
-    "rope_theta": 10000.0,
-    "hidden_act": "silu",
-    "attention_bias": False,
-    "tie_word_embeddings": False,
-}
-_LLAMA3_ROPE = {
-    "rope_type": "llama3",
-    "factor": 8.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 64,
-}
-_MISTRAL = _LLAMA | {
-    "architectures": ["MistralForCausalLM"],
-    "model_type": "mistral",
-    "vocab_size": 300,  # no multiple of 16
-    "hidden_size": 64,
-    "intermediate_size": 160,
-    "head_dim": 32,  # not hidden_size / num_attention_heads
-    "num_hidden_layers": 2,
-    "sliding_window": None,
-}
-_QWEN2 = _LLAMA | {
-    "architectures": ["Qwen2ForCausalLM"],
-    "model_type": "qwen2",
-    "hidden_size": 96,
-    "num_attention_heads": 6,
-    "num_key_value_heads": 2,
-    "rope_theta": 1000000.0,
-    "use_sliding_window": False,
-}
+SHAPES = Path(__file__).parent / "goldens" / "shapes.json"  # by model, by tensor of transformers
 
-CONFIGS: dict[str, dict[str, Any]] = {
-    "llama": _LLAMA,
-    "llama_tied": _LLAMA | {"hidden_size": 64, "num_key_value_heads": 1, "tie_word_embeddings": True},
-    "llama3_rope": _LLAMA | {"hidden_size": 64, "num_attention_heads": 2, "rope_scaling": _LLAMA3_ROPE},
-    "llama_linear_rope": _LLAMA
-    | {"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0}, "num_hidden_layers": 2},
-    "llama_bias": _LLAMA | {"attention_bias": True, "num_key_value_heads": 4, "num_hidden_layers": 2},
-    "mistral": _MISTRAL,
-    "mistral_window": _MISTRAL | {"sliding_window": 48},
-    "qwen2": _QWEN2 | {"num_hidden_layers": 2},
-    "qwen2_tied": _QWEN2 | {"tie_word_embeddings": True},
+# Parts of the names of matrices that write to the residual stream.
+_RESIDUAL = ("o_proj.", "down_proj.", "dense.weight", "dense_4h_to_h.", "c_proj.", "fc2.")
+
+
+# Norms that write to it, where nothing else scales it.
+_RESIDUAL_NORMS = {
+    "olmo2": ("post_attention_layernorm", "post_feedforward_layernorm"),
+    "olmo3": ("post_attention_layernorm", "post_feedforward_layernorm"),
+    "exaone4": ("post_attention_layernorm", "post_feedforward_layernorm"),
+    "glm4": ("post_self_attn_layernorm", "post_mlp_layernorm"),
 }
 
 
@@ -82,32 +45,44 @@ def prompt(name: str) -> list[int]:
     return [int(token) for token in _random(f"{name} prompt").integers(0, CONFIGS[name]["vocab_size"], TOKENS)]
 
 
-def weights(name: str) -> Weights:
+def drawn(name: str) -> Weights:
     """Random weights under transformers' names, of a size at which attention and gates are far from flat.
 
-    As trained models are begun (GPT-2's rule): matrices keep a vector's length, those that write to the residual
-    stream divided by sqrt(2 layers).
+    As trained models are begun (GPT-2's rule): matrices keep a vector's length, what writes to the residual stream is
+    divided by sqrt(2 layers).
     """
-    c = CONFIGS[name]
-    hidden, feed, vocab = c["hidden_size"], c["intermediate_size"], c["vocab_size"]
-    head = c.get("head_dim", hidden // c["num_attention_heads"])
-    q, kv = c["num_attention_heads"] * head, c["num_key_value_heads"] * head
-    qwen2 = c["model_type"] == "qwen2"
-    shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (vocab, hidden), "model.norm.weight": (hidden,)}
-    if not c["tie_word_embeddings"]:
-        shapes["lm_head.weight"] = (vocab, hidden)
-    for layer in range(c["num_hidden_layers"]):
+    shapes: dict[str, list[int]] = json.loads(SHAPES.read_text())[name]
+    config = TWINS.get(name, CONFIGS[name])
+    layers = config.get("num_hidden_layers") or config["n_layer"]
+    residual = np.float32(1 / np.sqrt(2 * layers))
+    tensors = {key: _draw(name, key, tuple(shape)) for key, shape in shapes.items()}
+    writers = (*_RESIDUAL, *_RESIDUAL_NORMS.get(config["model_type"], ()))
+    return {
+        key: w * residual if not key.endswith(".bias") and any(part in key for part in writers) else w
+        for key, w in tensors.items()
+    }
+
+
+def weights(name: str) -> Weights:
+    """Those that stand in the folder."""
+    tensors = drawn(name)
+    if name == "internlm2":
+        tensors = _joined(tensors, CONFIGS[name])
+    for theirs, ours in RENAMED.get(name, {}).items():
+        tensors = {key.replace(theirs, ours): array for key, array in tensors.items()}
+    return tensors
+
+
+def _joined(tensors: Weights, config: dict[str, Any]) -> Weights:
+    """InternLM 2's wqkv: group by group its queries, its key, its value."""
+    groups, columns = config["num_key_value_heads"], config["hidden_size"]
+    length = columns // config["num_attention_heads"]
+    for layer in range(config["num_hidden_layers"]):
         at = f"model.layers.{layer}."
-        for part, rows, columns in (("q", q, hidden), ("k", kv, hidden), ("v", kv, hidden), ("o", hidden, q)):
-            shapes[f"{at}self_attn.{part}_proj.weight"] = (rows, columns)
-            if c["attention_bias"] or (qwen2 and part != "o"):
-                shapes[f"{at}self_attn.{part}_proj.bias"] = (rows,)
-        shapes[f"{at}input_layernorm.weight"] = shapes[f"{at}post_attention_layernorm.weight"] = (hidden,)
-        shapes[f"{at}mlp.gate_proj.weight"] = shapes[f"{at}mlp.up_proj.weight"] = (feed, hidden)
-        shapes[f"{at}mlp.down_proj.weight"] = (hidden, feed)
-    drawn = {key: _draw(f"{name} {key}", shape) for key, shape in shapes.items()}
-    residual = np.float32(1 / np.sqrt(2 * c["num_hidden_layers"]))
-    return {key: w * residual if key.endswith(("o_proj.weight", "down_proj.weight")) else w for key, w in drawn.items()}
+        parts = [tensors.pop(f"{at}self_attn.{part}_proj.weight") for part in "qkv"]
+        stacked = np.concatenate([part.reshape(groups, -1, length, columns) for part in parts], axis=1)
+        tensors[f"{at}attention.wqkv.weight"] = stacked.reshape(-1, columns)
+    return tensors
 
 
 def rounded(tensors: Weights, quantise: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> Weights:
@@ -131,14 +106,15 @@ def write_folder(
     return folder
 
 
-def _draw(name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    values = _random(name).standard_normal(shape)
+def _draw(name: str, key: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    values = _random(f"{name} {key}").standard_normal(shape)
     if len(shape) == 2:
-        values /= 1 if "embed_tokens" in name else np.sqrt(shape[1])
-    elif name.endswith("norm.weight"):
-        values = 1 + 0.2 * values
+        inputs = shape[0] if name == "gpt2" else shape[1]  # its matrices are stored (inputs, outputs)
+        values /= 1 if "embed" in key or "wte" in key or "wpe" in key else np.sqrt(inputs)
+    elif key.endswith(".bias"):
+        values *= 0.5
     else:
-        values *= 0.5  # a bias
+        values = 0.2 * values + (0 if name.startswith("gemma") else 1)  # Gemma's norms are stored less 1
     return values.astype(np.float32)
 
 

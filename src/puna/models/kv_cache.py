@@ -1,5 +1,7 @@
 """The KV cache: for each layer, blocks of 32 positions of keys and values, their memory taken as they are used.
 
+A model that sees whole texts keeps nothing from step to step: there all layers share one pool, one after another.
+
 A block of one layer is one run of bytes, laid out as the attention kernels want it (`puna.kernels.attention_blocks`).
 Knows neither which sequence a block belongs to nor what is in it.
 """
@@ -24,15 +26,18 @@ _HUGE = 1 << 24
 
 
 class KVCache:
-    """`num_blocks` blocks of every layer that is added."""
+    """`num_blocks` blocks of every layer that is added; with `kept` false, of the layer that runs."""
 
-    def __init__(self, num_blocks: int, kv_type: str) -> None:
-        self.num_blocks, self.kv_type = num_blocks, kv_type
+    def __init__(self, num_blocks: int, kv_type: str, *, kept: bool = True) -> None:
+        self.num_blocks, self.kv_type, self.kept = num_blocks, kv_type, kept
         self._layers: list[NDArray[Any]] = []
 
     def add_layer(self, heads: int, key: int, value: int) -> NDArray[Any]:
         """A new layer's pool: uint8 (num_blocks, bytes of a block)."""
         size = int(heads * BLOCK_SIZE * (key + value) * KV_TYPES[self.kv_type])
+        if not self.kept and self._layers:
+            assert self._layers[0].shape[1] == size, "layers that share a pool have heads of the same size"
+            return self._layers[0]
         self._layers.append(zeros((self.num_blocks, size), np.uint8, huge=self.num_blocks * size >= _HUGE))
         return self._layers[-1]
 

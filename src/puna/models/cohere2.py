@@ -1,0 +1,23 @@
+"""Command R7B and Command A: of four layers three have a window and rotate, the fourth sees all and does not."""
+
+from __future__ import annotations
+
+from puna.gguf import ModelConfig
+from puna.models.forward import Forward
+from puna.models.layers import Decoder
+from puna.models.weights import Weights
+
+
+def record(forward: Forward, weights: Weights, config: ModelConfig) -> None:
+    """Record the forward pass."""
+    decoder, x = Decoder.of(forward, weights, config, adjacent_pairs=True), forward.input
+    for layer in decoder.layers():
+        window = config.window(layer.index, every=4)
+        h = layer.layer_norm(x, "attn_norm")
+        q, k, v = layer.queries_keys_values(h)
+        if window is not None:
+            q, k = layer.rope(q), layer.rope(k)
+        a, h, x = layer.keep(layer.attention(q, k, v, window=window), h, x)
+        layer.add_linear(a, "attn_output", to=x)
+        layer.add_linear(layer.gated(h, "silu"), "ffn_down", to=x)
+    forward.scale(decoder.logits(decoder.layer_norm(x, "output_norm")), config.logit_scale)

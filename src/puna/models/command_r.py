@@ -1,0 +1,20 @@
+"""Command R: attention and feed-forward beside each other, of the same LayerNorm; logits are scaled (Cohere 2024)."""
+
+from __future__ import annotations
+
+from puna.gguf import ModelConfig
+from puna.models.forward import Forward
+from puna.models.layers import Decoder
+from puna.models.weights import Weights
+
+
+def record(forward: Forward, weights: Weights, config: ModelConfig) -> None:
+    """Record the forward pass."""
+    decoder, x = Decoder.of(forward, weights, config, adjacent_pairs=True), forward.input
+    for layer in decoder.layers():
+        h = layer.layer_norm(x, "attn_norm")
+        q, k, v = layer.queries_keys_values(h)
+        a, h, x = layer.keep(layer.attention(layer.rope(q), layer.rope(k), v), h, x)
+        layer.add_linear(a, "attn_output", to=x)
+        layer.add_linear(layer.gated(h, "silu"), "ffn_down", to=x)
+    forward.scale(decoder.logits(decoder.layer_norm(x, "output_norm")), config.logit_scale)
