@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from puna.gguf import ModelConfig, Value, open_model
+from puna.gguf import ModelFile, Value, open_model
 from puna.store.store import LocalModel
 
 LONG = 5  # an array with more values is left out unless asked for
@@ -31,19 +32,29 @@ class Description:
 
 
 def describe(model: LocalModel, *, verbose: bool = False) -> Description:
-    """Read the header. Arrays of more than LONG values are empty and tensors are left out unless `verbose`.
+    """Read the header. Arrays of more than LONG values are empty unless `verbose`.
 
     Raises:
         InvalidGGUF, UnsupportedModel: as `open_model`.
     """
     with open_model(model.path) as file:
-        metadata = {key: _plain(value, verbose) for key, value in file.metadata.items()}
-        metadata.setdefault("general.parameter_count", ModelConfig.from_model(file).parameter_count)
-        tensors = file.tensors.values() if verbose else ()
+        tensors = file.tensors.values()
         return Description(
-            metadata,
+            _metadata(file, verbose),
             tuple(TensorInfo(each.name, each.type.name, tuple(reversed(each.shape))) for each in tensors),
         )
+
+
+def metadata_of(path: Path, *, verbose: bool = False) -> Mapping[str, object]:
+    """The metadata alone, of any GGUF: a projector is no model of its own. As `describe`."""
+    with open_model(path) as file:
+        return _metadata(file, verbose)
+
+
+def _metadata(file: ModelFile, verbose: bool) -> dict[str, object]:
+    metadata = {key: _plain(value, verbose) for key, value in file.metadata.items()}
+    metadata.setdefault("general.parameter_count", sum(tensor.elements for tensor in file.tensors.values()))
+    return metadata
 
 
 def _plain(value: Value, verbose: bool) -> object:
