@@ -1,0 +1,2 @@
+// Before the page is painted: the theme that was chosen, where one was.
+document.documentElement.dataset.theme = localStorage.getItem("puna.theme") ?? "";
