@@ -44,21 +44,21 @@ def test_every_render_equals_transformers(family: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("family", "system", "tools", "thinking"),
+    ("family", "system", "tools"),
     [
-        ("qwen2.5", True, True, False),
-        ("qwen3", True, True, True),
-        ("gpt-oss", True, True, True),
-        ("granite3.3", True, True, True),
-        ("mistral-nemo", True, True, False),
-        ("deepseek-r1", True, False, True),
-        ("phi3.5", True, False, False),
-        ("smolvlm", True, False, False),
+        ("qwen2.5", True, True),
+        ("qwen3", True, True),
+        ("gpt-oss", True, True),
+        ("granite3.3", True, True),
+        ("mistral-nemo", True, True),
+        ("deepseek-r1", True, False),
+        ("phi3.5", True, False),
+        ("smolvlm", True, False),
     ],
 )
-def test_features_are_found_by_rendering(family: str, system: bool, tools: bool, thinking: bool) -> None:
+def test_features_are_found_by_rendering(family: str, system: bool, tools: bool) -> None:
     found = template(family)
-    assert (found.supports_system, found.supports_tools, found.supports_thinking) == (system, tools, thinking)
+    assert (found.supports_system, found.supports_tools) == (system, tools)
 
 
 def test_a_template_that_refuses_system_messages_is_known_to() -> None:

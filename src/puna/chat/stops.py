@@ -20,27 +20,31 @@ class StopStrings:
         self._stops = tuple(dict.fromkeys(stop for stop in stops if stop))
         self._longest = max((len(stop) for stop in self._stops), default=0)
         self._held = ""
-        self._stopped = False
+        self._matched: str | None = None
 
     @property
     def stopped(self) -> bool:
         """Whether a stop string was found; everything from it on is discarded."""
-        return self._stopped
+        return self._matched is not None
+
+    @property
+    def matched(self) -> str | None:
+        """The stop string that was found."""
+        return self._matched
 
     def push(self, text: str) -> tuple[str, bool]:
         """Takes the next piece; gives the text that may be shown now, and whether a stop string was found."""
-        if self._stopped:
+        if self.stopped:
             return "", True
         self._held += text
-        found = [(start + len(stop), start) for stop in self._stops if (start := self._held.find(stop)) >= 0]
+        found = [(start + len(stop), start, stop) for stop in self._stops if (start := self._held.find(stop)) >= 0]
         if found:
-            self._stopped = True
-            _, cut = min(found)
+            _, cut, self._matched = min(found)
             emit, self._held = self._held[:cut], ""
         else:
             cut = self._open_from()
             emit, self._held = self._held[:cut], self._held[cut:]
-        return emit, self._stopped
+        return emit, self.stopped
 
     def flush(self) -> str:
         """The text still held back, once no more will come ("" after a stop)."""

@@ -1,7 +1,7 @@
 """A model's chat template: messages to prompt, as transformers' `apply_chat_template` renders it.
 
-The template comes with a downloaded file and is hostile until proved otherwise: `puna.chat.sandbox` runs it.
-Knows nothing of tokens, nor of any model by name: what a template can do is found by rendering it.
+The template is Jinja, comes with a downloaded file and is hostile until proved otherwise: `puna.chat.sandbox` runs
+it. Knows nothing of tokens, nor of any model by name.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from puna.chat.messages import Message, MessageShape, ToolCall, to_dict
-from puna.errors import InvalidRequest, TemplateError
+from puna.chat.messages import Message, MessageShape, ToolCall, to_dicts
+from puna.chat.prompt_template import HELLO, MARK, PromptTemplate, Tools, probe_tool
+from puna.errors import TemplateError
 
 if TYPE_CHECKING:
     from puna.chat.sandbox import Sandbox
@@ -26,30 +27,16 @@ CHATML = (
 )
 """What is used for a file without a template (OpenAI's ChatML, the most common form)."""
 
-Tools = Sequence[Mapping[str, object]]
-
-_MARK = "MARKxyz"
-_HELLO = Message("user", "hello")
-_CALL = ToolCall("call00001", "look_up", {"place": _MARK})  # Mistral's ids have nine characters
+_CALL = ToolCall("call00001", "look_up", {"place": MARK})  # Mistral's ids have nine characters
 _CALLED = (
-    _HELLO,
+    HELLO,
     Message("assistant", "", tool_calls=(_CALL,)),
     Message("tool", "found", tool_call_id=_CALL.id, tool_name=_CALL.name),
 )
 
 
-def _tool(description: str) -> Mapping[str, object]:
-    parameters = {
-        "type": "object",
-        "properties": {"place": {"type": "string", "description": "where"}},
-        "required": ["place"],
-    }
-    function = {"name": "look_up", "description": description, "parameters": parameters}
-    return {"type": "function", "function": function}
-
-
-class ChatTemplate:
-    """One model's template, compiled. Thread-safe; renders of one template wait for each other."""
+class ChatTemplate(PromptTemplate):
+    """One model's Jinja template, compiled. Thread-safe; renders of one template wait for each other."""
 
     def __init__(
         self,
@@ -88,86 +75,40 @@ class ChatTemplate:
         }
         return cls(sources, bos_token=bos_token, eos_token=eos_token)
 
-    def render(
-        self,
-        messages: Sequence[Message],
-        *,
-        tools: Tools | None = None,
-        add_generation_prompt: bool = True,
-        continue_final_message: bool = False,
-        **variables: object,
-    ) -> str:
-        """The prompt. `tools` are JSON schemas (an empty list is none); `variables` go to the template as they are.
-
-        `continue_final_message` ends the prompt inside the last message, for the model to go on with it, in place
-        of a new turn.
-
-        Raises `TemplateError` when the template refuses the messages, fails, or asks for too much time or memory.
-        """
-        if not continue_final_message:
-            return self._render(messages, self.shape, tools or None, add_generation_prompt, variables)
-        if not messages:
-            raise InvalidRequest("there is no message to continue")
-        marked = replace(messages[-1], content=messages[-1].content + _MARK)
-        text = self._render([*messages[:-1], marked], self.shape, tools or None, False, variables)
-        before, mark, _ = text.rpartition(_MARK)
-        if not mark:
-            raise TemplateError("the chat template does not write the last message, so it cannot be continued")
-        return before
-
     @cached_property
     def shape(self) -> MessageShape:
         """The first shape in which a conversation with tool calls comes through whole; the plain one if none does."""
-        hello = [Message("user", _MARK)]
-        parts = _MARK not in self._probe(hello, MessageShape()) and _MARK in self._probe(
+        hello = [Message("user", MARK)]
+        parts = MARK not in self._probe(hello, MessageShape()) and MARK in self._probe(
             hello, MessageShape(content_parts=True)
         )
         for json_arguments, null_content in ((False, False), (True, False), (False, True), (True, True)):
             shape = MessageShape(json_arguments, null_content, parts)
-            if _MARK in self._probe(_CALLED, shape, tools=[_tool("looks it up")]):
-                return shape
+            if MARK in self._probe(_CALLED, shape, tools=[probe_tool("looks it up")]):
+                return replace(shape, named_ids=self._names_by_id(shape))
         return MessageShape(content_parts=parts)
 
-    @cached_property
-    def supports_system(self) -> bool:
-        """Whether a system message's text reaches the prompt."""
-        return _MARK in self._probe([Message("system", _MARK), _HELLO], self.shape)
+    def _names_by_id(self, shape: MessageShape) -> bool:
+        """Whether a call's id is written, and the name of what it calls is not."""
+        written = self._probe(_CALLED[:2], shape)
+        return _CALL.name not in written and str(_CALL.id) in written
 
-    @cached_property
-    def supports_tools(self) -> bool:
-        """Whether the tools offered reach the prompt."""
-        return _MARK in self._probe([_HELLO], self.shape, tools=[_tool(_MARK)])
-
-    @cached_property
-    def supports_thinking(self) -> bool:
-        """Whether the template knows of reasoning: shows it, strips it from old answers, or can switch it."""
-        thought = [_HELLO, Message("assistant", "yes", thinking=_MARK)]
-        if _MARK in self._probe(thought, self.shape):
-            return True
-        answered = [_HELLO, Message("assistant", f"<think>\n{_MARK}\n</think>\n\nyes"), _HELLO]
-        stripped = self._probe(answered, self.shape)
-        if stripped and _MARK not in stripped:
-            return True
-        return any(self._switches(variable) for variable in ("enable_thinking", "thinking"))
-
-    def _switches(self, variable: str) -> bool:
-        on, off = (self._probe([_HELLO], self.shape, variables={variable: value}) for value in (True, False))
-        return on != off
-
-    def _probe(
-        self,
-        messages: Sequence[Message],
-        shape: MessageShape,
-        tools: Tools | None = None,
-        variables: Mapping[str, object] | None = None,
-    ) -> str:
-        """The text of made-up messages, or "" when the template refuses them."""
+    def _probe(self, messages: Sequence[Message], shape: MessageShape, tools: Tools | None = None) -> str:
         try:
-            return self._render(messages, shape, tools, variables is not None, variables or {})
+            return self._render_shaped(messages, shape, tools, False, {})
         except TemplateError:
             return ""
 
     def _render(
+        self,
+        messages: Sequence[Message],
+        tools: Tools | None,
+        add_generation_prompt: bool,
+        variables: Mapping[str, object],
+    ) -> str:
+        return self._render_shaped(messages, self.shape, tools, add_generation_prompt, variables)
+
+    def _render_shaped(
         self,
         messages: Sequence[Message],
         shape: MessageShape,
@@ -179,7 +120,7 @@ class ChatTemplate:
             "documents": None,
             **self._variables,
             **variables,
-            "messages": [to_dict(message, shape) for message in messages],
+            "messages": to_dicts(messages, shape),
             "tools": tools,
             "add_generation_prompt": add_generation_prompt,
         }
