@@ -8,17 +8,19 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from training.book import Book, load
-from training.evaluate import Item, answers, by_hand, held_out, table
+from training.evaluate import Quiz, answers, table
 from training.export import export
+from training.questions import Item, by_hand, held_out
+from training.taught import write as write_taught
 from training.tokenizer import train as train_tokenizer
-from training.train import Plan, train
+from training.train import Plan, Run, resume, train
 
 
 def main() -> None:
     """Tokenizer, training, export, evaluation; `--evaluate` does the last alone, on a GGUF that exists."""
     parser = argparse.ArgumentParser(prog="python -m training", description=main.__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/cria"), help="folder for the results")
-    parser.add_argument("--start", type=Path, help="folder of an earlier run to go on from")
+    parser.add_argument("--resume", action="store_true", help="take up the run whose checkpoint is in the folder")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tokens", type=float, default=Plan().tokens, help="tokens to train on")
     parser.add_argument("--threads", type=int, default=Plan().threads)
@@ -31,27 +33,31 @@ def main() -> None:
 
     book, gguf = load(), args.out / "cria.gguf"
     if not args.evaluate:
-        args.out.mkdir(parents=True, exist_ok=True)
-        tokenizer = _tokenizer(book, args)
-        tokenizer.save(str(args.out / "tokenizer.json"))
-        plan = Plan(
-            tokens=args.tokens, seed=args.seed, threads=args.threads, learning_rate=args.learning_rate, decay=args.decay
-        )
-        start = args.start / "cria.pt" if args.start else None
-        model = train(book, tokenizer, plan, args.out / "cria.pt", start, lambda line: print(line, flush=True))
-        export(model, tokenizer, gguf)
+        run, tokenizer = _run(book, args)
+        quiz = Quiz(book, tokenizer)
+        write_taught(book, args.out / "taught.json")
+        export(train(run, quiz, args.out, lambda line: print(line, flush=True)), tokenizer, gguf)
     report(book, gguf, args.questions)
 
 
-def _tokenizer(book: Book, args: argparse.Namespace) -> Tokenizer:
-    if args.start:
-        return Tokenizer.from_file(str(args.start / "tokenizer.json"))
-    return train_tokenizer(book, args.vocab_size, seed=args.seed)
+def _run(book: Book, args: argparse.Namespace) -> tuple[Run, Tokenizer]:
+    """A new run, or the one to be taken up, whose plan is in its checkpoint."""
+    path = str(args.out / "tokenizer.json")
+    if args.resume:
+        tokenizer = Tokenizer.from_file(path)
+        return resume(book, tokenizer, args.out / "state.pt"), tokenizer
+    args.out.mkdir(parents=True, exist_ok=True)
+    tokenizer = train_tokenizer(book, args.vocab_size, seed=args.seed)
+    tokenizer.save(path)
+    plan = Plan(
+        tokens=args.tokens, seed=args.seed, threads=args.threads, learning_rate=args.learning_rate, decay=args.decay
+    )
+    return Run(book, tokenizer, plan), tokenizer
 
 
 def report(book: Book, gguf: Path, count: int) -> None:
     """Print accuracy per task and language, then the mistakes."""
-    items = [*held_out(book, count), *by_hand()]
+    items = [item for item in (*held_out(book, count), *by_hand()) if not item.turn.forced]  # what needs no grammar
     said = answers(gguf, items)
     for task, cells in table(items, said).items():
         shown = (f"{lang} {100 * right / total:.1f} % of {total}" for lang, (right, total) in cells.items())
@@ -63,7 +69,7 @@ def report(book: Book, gguf: Path, count: int) -> None:
 
 
 def _mistake(item: Item, answer: str) -> str:
-    return f"  {item.task} {item.language} | {item.turn.question} | {answer} | {item.turn.accepted[0]}"
+    return f"  {item.task} {item.language} | {item.turn.question} | {answer} | {item.turn.said()}"
 
 
 if __name__ == "__main__":

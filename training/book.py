@@ -5,17 +5,14 @@ It knows the files' layout; how a conversation is made of it is `conversations`'
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from training.grammar import Phrases, bucket, expand, read
+from training import material
+from training.grammar import LANGUAGES, Language, Phrases, bucket, expand
+from training.material import phrases, toml
 
-Language = Literal["en", "zh"]
-LANGUAGES: tuple[Language, ...] = ("en", "zh")
-HERE = Path(__file__).parent
 WORD_KINDS = ("thing", "place", "person", "subject", "like", "act", "verb")
 
 # How a fact is told: by kind and language.
@@ -79,13 +76,20 @@ class Book:
     frames: Mapping[str, Mapping[Language, Phrases]]
     unknown_name: Mapping[Language, str]
     systems: Mapping[Language, tuple[str, ...]]
+    memories: tuple[material.Memory, ...]
+    last_words: material.LastWords
+    passages: material.Passages
+    sums: material.Sums
+    repeat: Mapping[Language, Phrases]
+    tools: material.Toolbox
+    schemas: material.Schemas
 
 
 def load() -> Book:
     """The book as the data files have it."""
-    facts, talk = _toml("facts.toml"), _toml("phrases/smalltalk.toml")
-    off, frames = _toml("phrases/offtopic.toml"), _toml("phrases/frames.toml")
-    systems = _toml("phrases/systems.toml")
+    facts, talk = toml("facts.toml"), toml("phrases/smalltalk.toml")
+    off, frames = toml("phrases/offtopic.toml"), toml("phrases/frames.toml")
+    systems = toml("phrases/systems.toml")
     words = off.pop("words")
     intents = [_intent(name, {"group": "unknown", **d}) for name, d in (talk | off).items()]
     named = {intent.name: intent for intent in intents}
@@ -96,29 +100,28 @@ def load() -> Book:
         smalltalk=tuple(named[name] for name in talk),
         offtopic=tuple(named[name] for name in off),
         words={lang: {kind: _words(words[lang][kind]) for kind in WORD_KINDS} for lang in LANGUAGES},
-        frames={name: _phrases(d, f"frame {name}") for name, d in frames.items()},
+        frames={name: phrases(d, f"frame {name}") for name, d in frames.items()},
         unknown_name=unknown_name,
         systems={lang: tuple(p for line in systems[lang].split("\n") for p in expand(line) if p) for lang in LANGUAGES},
+        memories=material.memories(),
+        last_words=material.last_words(),
+        passages=material.passages(),
+        sums=material.sums(),
+        repeat=phrases(toml("phrases/repeat.toml"), "repeat"),
+        tools=material.toolbox(),
+        schemas=material.schemas(),
     )
-
-
-def _toml(name: str) -> dict[str, Any]:
-    return tomllib.loads((HERE / name).read_text(encoding="utf-8"))
-
-
-def _phrases(table: Mapping[str, str], scope: str) -> dict[Language, Phrases]:
-    return {lang: read(table.get(lang, ""), f"{scope} {lang}") for lang in LANGUAGES}
 
 
 def _fact(d: Mapping[str, Any]) -> Fact:
     name = d["name"]
     asked = {"en": tuple(d["asked"]), "zh": tuple(d.get("asked_zh", d["asked"]))}
-    parts = {part: _phrases(d.get(part, {}), f"{name} {part}") for part in ("wish", "ask", "noun")}
+    parts = {part: phrases(d.get(part, {}), f"{name} {part}") for part in ("wish", "ask", "noun")}
     return Fact(name=name, kind=d["kind"], does=d["does"], asked={lang: asked[lang] for lang in LANGUAGES}, **parts)
 
 
 def _intent(name: str, d: Mapping[str, Any]) -> Intent:
-    return Intent(name=name, group=d.get("group", name), answer=d["answer"], phrases=_phrases(d, name))
+    return Intent(name=name, group=d.get("group", name), answer=d["answer"], phrases=phrases(d, name))
 
 
 def _words(text: str) -> Words:

@@ -1,71 +1,40 @@
 """Conversations made by a program: what a user may say and what cria answers, from the book and a random generator.
 
-`held=False` draws from the phrasings of training, `held=True` from those kept apart. It knows neither tokens nor the
-model.
+`held=False` draws from the phrasings of training, `held=True` from those kept apart. Small talk and questions about
+Puna are made here; the skills (memory, passages, tools, schemas) have modules of their own. It knows neither tokens
+nor the model.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from random import Random
-from typing import Literal
+from typing import Any, Literal
 
-from training.book import HERE, LANGUAGES, Book, Fact, Intent, Language
-from training.grammar import Phrases, normal
+from training.book import Book, Fact, Intent
+from training.copying import repeat
+from training.grammar import LANGUAGES, Language, Phrases, normal
+from training.material import HERE
+from training.memory import last_words, memory
 from training.noise import untidy
+from training.passages import passage
+from training.schemas import schema
+from training.sums import sums, too_hard
+from training.tools import tools
+from training.turns import Call, Check, Conversation, Turn, dumps
+from training.values import gibberish, made_up_word
 
 Tier = Literal["frame", "wording", "both"]
 TIERS: tuple[Tier, ...] = ("frame", "wording", "both")  # what of "frame + wording" is held out
-LONG_CONVERSATION = 60  # turns
+LONG_CONVERSATION = 90  # turns
 # How often a group of small talk is chosen, against 1 for the others.
 WEIGHTS = {"greeting": 6, "identity": 3, "limits": 3, "size": 3, "languages": 3}
-
-SYLLABLE_STARTS = (
-    "b", "c", "d", "f", "g", "h", "j", "k", "l", "m", "n", "p", "r", "s", "t", "v", "w", "z",
-    "br", "dr", "gr", "kl", "st", "tr", "sh", "ch",
-)  # fmt: skip
-SYLLABLE_ENDS = (
-    "a", "e", "i", "o", "u", "a", "e", "o", "ai", "ou", "an", "er", "in", "on", "ul",
-)  # fmt: skip
-LETTERS = "asdfghjklqwertyuiopzxcvbnm"
-# The 3,755 common characters, enumerated by their codes.
-COMMON_HAN = [bytes((a, b)).decode("gb2312") for a in range(0xB0, 0xD7) for b in range(0xA1, 0xFA)]
 _YES_OR_NO = re.compile("^(Yes|No|是的|不是|不会|会)[,，] ?")  # the rest of the answer says it all
 _SLOT = re.compile(r"\{(\w+)\}")
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """A question and its answer; an answer is right if it holds one of `accepted`."""
-
-    task: str
-    language: Language
-    question: str
-    answer: str
-    accepted: tuple[str, ...]
-
-    def right(self, answer: str) -> bool:
-        """Whether a model's answer will do."""
-        return any(key in answer for key in self.accepted)
-
-
-@dataclass(frozen=True, slots=True)
-class Conversation:
-    """Turns in order, after a system prompt or none."""
-
-    system: str | None
-    turns: tuple[Turn, ...]
-
-    def messages(self) -> list[dict[str, str]]:
-        """As chat messages with role and content."""
-        messages = [{"role": "system", "content": self.system}] if self.system else []
-        for turn in self.turns:
-            messages += [{"role": "user", "content": turn.question}, {"role": "assistant", "content": turn.answer}]
-        return messages
 
 
 @cache
@@ -76,30 +45,38 @@ def hand_questions() -> Mapping[Language, tuple[tuple[str, str], ...]]:
 
 
 @cache
+def hand_conversations() -> tuple[Conversation, ...]:
+    """The hand-typed conversations of the skills."""
+    tables = tomllib.loads((HERE / "hand_skills.toml").read_text(encoding="utf-8"))
+    return tuple(_hand_conversation(table) for table in tables["talk"])
+
+
+def _hand_conversation(table: Mapping[str, Any]) -> Conversation:
+    """One of hand_skills.toml: what was said before, the question, and what the answer must be."""
+    language, task, before = table["lang"], table["task"], table.get("before", [])
+    turns = [_hand_turn(language, asked, said) for asked, said in zip(before[::2], before[1::2], strict=True)]
+    calls = tuple(Call(name, arguments) for name, arguments in table.get("calls", []))
+    json_answer = dumps(table["json"]) if "json" in table else ""
+    check: Check = "calls" if calls else "json" if json_answer else "holds"
+    last = Turn(
+        task, language, table.get("ask", ""), json_answer or table.get("holds", ""), (table.get("holds", ""),),
+        results=tuple(table.get("results", ())), calls=calls, check=check,
+    )  # fmt: skip
+    return Conversation(table.get("system"), (*turns, last), tuple(json.loads(tool) for tool in table.get("tools", ())))
+
+
+def _hand_turn(language: Language, asked: str, said: Any) -> Turn:
+    calls = () if isinstance(said, str) else tuple(Call(name, arguments) for name, arguments in said)
+    return Turn("before", language, asked, "" if calls else said, calls=calls)
+
+
+@cache
 def _reserved() -> frozenset[str]:
-    return frozenset(normal(question) for pairs in hand_questions().values() for question, _ in pairs)
+    alone = {talk.turns[0].question for talk in hand_conversations() if len(talk.turns) == 1 and not talk.tools}
+    return frozenset(map(normal, alone | {question for pairs in hand_questions().values() for question, _ in pairs}))
 
 
 # ---- slots
-
-
-def made_up_word(rng: Random, language: Language) -> str:
-    """A word that exists nowhere."""
-    if language == "zh":
-        return "".join(rng.choice(COMMON_HAN) for _ in range(rng.choice((1, 2, 2, 3))))
-    word = "".join(rng.choice(SYLLABLE_STARTS) + rng.choice(SYLLABLE_ENDS) for _ in range(rng.choice((1, 2, 2, 3))))
-    return word.capitalize() if rng.random() < 0.3 else word
-
-
-def gibberish(rng: Random, language: Language) -> str:
-    """What a cat on the keyboard types."""
-    if rng.random() < 0.15:
-        return rng.choice(
-            ("?", "??", "...", "!", "!!!", ":)", ";-)", "-", "#", "/", "0", "1 2 3", "42", "%%%", "123456")
-        )
-    if language == "zh":
-        return "".join(rng.choice(COMMON_HAN) for _ in range(rng.randint(3, 7)))
-    return "".join(rng.choice(LETTERS) for _ in range(rng.randint(2, 12)))
 
 
 def fill(rng: Random, book: Book, text: str, language: Language, held: bool) -> str:
@@ -242,12 +219,15 @@ def wish_off_topic(rng: Random, book: Book, language: Language, held: bool) -> T
 
 Maker = Callable[[Random, Book, Language, bool], Turn]
 TASKS: dict[Maker, float] = {
-    small_talk: 0.43,
-    fact: 0.32,
-    missing: 0.06,
+    small_talk: 0.34,
+    fact: 0.27,
+    missing: 0.05,
     unknown_name: 0.02,
-    off_topic: 0.12,
-    wish_off_topic: 0.05,
+    off_topic: 0.1,
+    wish_off_topic: 0.04,
+    sums: 0.12,
+    too_hard: 0.02,
+    repeat: 0.04,
 }
 
 
@@ -271,13 +251,73 @@ def system_prompt(rng: Random, book: Book, language: Language) -> str:
     return "".join(words) + "。" if language == "zh" else " ".join(words) + "."
 
 
-def conversation(rng: Random, book: Book, *, long: bool = False) -> Conversation:
-    """A conversation of training: mostly one turn, or `long`, to be cut where it no longer fits."""
-    language = rng.choice(LANGUAGES)
-    system = system_prompt(rng, book, language) if rng.random() < 0.22 else None
-    count = LONG_CONVERSATION if long else rng.choices((1, 2, 3, 4, 5), (62, 17, 11, 6, 4))[0]
+def chat(rng: Random, book: Book, language: Language, held: bool, count: int | None = None) -> Conversation:
+    """Turns that do not depend on one another; mostly one."""
     turns: list[Turn] = []
-    for _ in range(count):
+    for _ in range(count or rng.choices((1, 2, 3, 4, 5), (62, 17, 11, 6, 4))[0]):
         other = LANGUAGES[language == "en"]
-        turns.append(turn(rng, book, other if turns and rng.random() < 0.12 else language))
-    return Conversation(system, tuple(turns))
+        turns.append(turn(rng, book, other if turns and rng.random() < 0.12 else language, held))
+    return Conversation(None, tuple(turns))
+
+
+def remembering(rng: Random, book: Book, language: Language, held: bool) -> Conversation:
+    """Something told, and asked for later; or the user's last words."""
+    maker = last_words if rng.random() < 0.12 else memory
+    return Conversation(None, tuple(maker(rng, book, language, held, partial(turn, rng, book, language))))
+
+
+def calling(rng: Random, book: Book, language: Language, held: bool) -> Conversation:
+    """A conversation with tools."""
+    return tools(rng, book, language, held, partial(turn, rng, book, language))
+
+
+def filling(rng: Random, book: Book, language: Language, held: bool) -> Conversation:
+    """A text to be put into JSON."""
+    return schema(rng, book, language, held, partial(turn, rng, book, language, held))
+
+
+Skill = Callable[[Random, Book, Language, bool], Conversation]
+SKILLS: dict[Skill, float] = {chat: 0.46, remembering: 0.1, passage: 0.1, calling: 0.25, filling: 0.09}
+
+
+def conversation(rng: Random, book: Book, *, long: bool = False) -> Conversation:
+    """A conversation of training, at times with a system prompt; or a `long` one, to be cut where it is too long."""
+    while True:
+        language = rng.choice(LANGUAGES)
+        if long:
+            made = long_conversation(rng, book, language)
+        else:
+            made = rng.choices(list(SKILLS), list(SKILLS.values()))[0](rng, book, language, False)
+        if made.system is None and rng.random() < 0.25:
+            made = Conversation(system_prompt(rng, book, language), made.turns, made.tools)
+        if not _reserved() & {normal(one.question) for one in made.turns}:
+            return made
+
+
+def long_conversation(rng: Random, book: Book, language: Language) -> Conversation:
+    """Many turns of all kinds, with tools or not; what is told at the start is asked for again at any later time."""
+    told = memory(rng, book, language, False, partial(turn, rng, book, language))
+    tells = [one for one in told if one.task == "memory told"]
+    asks = [one for one in told if one.task == "memory"]
+    with_tools = tools(rng, book, language, False, partial(turn, rng, book, language), long=rng.random() < 0.5)
+    offered: tuple[Mapping[str, Any], ...] = with_tools.tools if rng.random() < 0.6 else ()
+    parts: list[tuple[Turn, ...]] = [(ask,) for ask in asks for _ in range(3)]
+    parts += _exchanges(with_tools.turns) if offered else []
+    while len(parts) < LONG_CONVERSATION:
+        maker = chat if offered else rng.choices((chat, passage, filling), (60, 25, 15))[0]
+        made = maker(rng, book, language, False)
+        if not offered or made.turns[0].task in ("how", "what", "greeting", "identity", "smalltalk", "repeat"):
+            parts += [] if made.system else [made.turns]
+    rng.shuffle(parts)
+    return Conversation(None, (*tells, *(one for part in parts for one in part)), offered)
+
+
+def _exchanges(turns: tuple[Turn, ...]) -> list[tuple[Turn, ...]]:
+    """Turns with the results that belong to them."""
+    parts: list[tuple[Turn, ...]] = []
+    for one in turns:
+        if one.results:
+            parts[-1] = (*parts[-1], one)
+        else:
+            parts.append((one,))
+    return parts

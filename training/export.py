@@ -1,7 +1,6 @@
 """Writes cria as a GGUF file in Q8_0 (architecture llama, pre-tokenizer qwen2) that Puna and llama.cpp read.
 
-The chat template handles system, user and assistant messages and refuses what cria was not taught (tools, other roles,
-content that is not text) with a reason, so that nothing is dropped in silence.
+It knows GGUF's names and layouts of weights, and nothing of training.
 """
 
 from __future__ import annotations
@@ -17,27 +16,11 @@ from torch import Tensor
 
 from puna.gguf import GGMLType, GGUFWriter, quantize
 from training.model import Llama, LlamaConfig
+from training.template import CHAT_TEMPLATE
 from training.tokenizer import SPECIAL
 
 MOSTLY_Q8_0 = 7  # llama.cpp's file type
 NORMAL, CONTROL, USER_DEFINED = 1, 3, 4  # GGUF's token types
-# Calls and results are written as Qwen's models write them, so that a conversation that holds some is read whole; the
-# list of tools is left out, since cria was not taught to call any.
-CHAT_TEMPLATE = """\
-{%- for message in messages -%}
-{%- set content = message.content or '' -%}
-{%- if content is not string %}{{ raise_exception('cria reads text only') }}{% endif -%}
-{%- if message.role not in ['system', 'user', 'assistant', 'tool'] -%}
-{{ raise_exception('cria knows the roles system, user, assistant and tool, not ' + message.role) }}
-{%- endif -%}
-{{- '<|im_start|>' + message.role + '\\n' + content -}}
-{%- for call in message.tool_calls or [] -%}
-{{- '<tool_call>' + {'name': call.function.name, 'arguments': call.function.arguments} | tojson + '</tool_call>' -}}
-{%- endfor -%}
-{{- '<|im_end|>\\n' -}}
-{%- endfor -%}
-{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' -}}{% endif -%}
-"""
 
 
 def export(model: Llama, tokenizer: Tokenizer, path: Path) -> None:
@@ -58,9 +41,9 @@ def _describe(writer: GGUFWriter, config: LlamaConfig) -> None:
         "general.name": "cria",
         "general.basename": "cria",
         "general.organization": "Puna",
-        "general.description": "Explains Puna and chats a little, in English and Chinese",
+        "general.description": "Explains Puna, chats a little, calls tools and fills in JSON, in English and Chinese",
         "general.license": "apache-2.0",
-        "general.size_label": "3M",
+        "general.size_label": "4.5M",
         "general.file_type": MOSTLY_Q8_0,
         "general.quantization_version": 2,
         "llama.vocab_size": config.vocab_size,

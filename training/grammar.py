@@ -12,7 +12,10 @@ import zlib
 from dataclasses import dataclass
 from functools import cache
 from random import Random
+from typing import Literal
 
+Language = Literal["en", "zh"]
+LANGUAGES: tuple[Language, ...] = ("en", "zh")
 HELD_OUT = 7  # one line in seven is held out in full, and one in seven of the expansions of the others
 _GROUP = re.compile(r"\(([^()]*)\)")
 _NOT_WORD = re.compile(r"[\W_]+")
@@ -45,8 +48,11 @@ class Phrases:
     held: tuple[tuple[str, ...], ...]
 
     def pick(self, rng: Random, held: bool) -> str:
-        """A phrase: first a line, then one of its expansions, so that long lines do not crowd out short ones."""
-        return rng.choice(rng.choice(self.held if held else self.trained))
+        """A phrase: first a line, then one of its expansions, so that long lines do not crowd out short ones.
+
+        Where a short list has nothing held out, the trained phrases stand in.
+        """
+        return rng.choice(rng.choice(self.held if held and self.held else self.trained))
 
     def flat(self, held: bool) -> list[str]:
         """All phrases of one side."""

@@ -38,6 +38,7 @@ _ASKS_ZH = re.compile(
     "吗|什么|怎|谁|哪|几|多少|如何|呢|么|啥|能不能|会不会|可不可以|有没有|多大|能否|为何|是不是|行不行|好不好|在不在"
 )
 HAN = re.compile(r"[\u4e00-\u9fff]")
+_DIGIT = re.compile("[0-9]")
 _BLANK_BY_HAN = re.compile(r"(?<=[\u4e00-\u9fff]) | (?=[\u4e00-\u9fff])")
 # Traditional forms of characters that questions hold often.
 TRADITIONAL = str.maketrans(
@@ -76,7 +77,7 @@ def _replace(rng: Random, text: str, exact: bool) -> str:
     words = text.split(" ")
     if not exact and len(words) > 3 and rng.random() < 0.12:
         words = [word for word in words if word not in MAY_BE_LEFT_OUT or rng.random() < 0.4]
-    if rng.random() < 0.05:
+    if rng.random() < 0.05 and not _DIGIT.search(text):  # "2" may be the number
         words = [CHAT_SPELLING.get(word, word) for word in words]
     if not exact and rng.random() < 0.1:
         places = [i for i, word in enumerate(words) if word.lower() in SAFE_TO_SLIP and len(word) > 2]

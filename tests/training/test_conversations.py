@@ -6,9 +6,9 @@ from collections import defaultdict
 from random import Random
 
 import pytest
-from training.book import LANGUAGES, Book, Fact, Language, load
+from training.book import Book, Fact, load
 from training.conversations import TASKS, conversation, hand_questions, turn
-from training.grammar import Phrases, normal
+from training.grammar import LANGUAGES, Language, Phrases, normal
 from training.noise import HAN, SAFE_TO_SLIP, untidy
 
 
@@ -93,6 +93,8 @@ def test_turns_are_in_their_language_with_no_slot_left(book: Book, task: object,
             made = turn(rng, book, language, held, maker)
             assert "{" not in made.question, made
             assert made.right(made.answer), made
+            if made.task in ("repeat", "sums"):  # words of both languages, and numbers
+                continue
             assert not HAN.search(made.question) or language == "zh" or made.language == "zh", made
             assert bool(HAN.search(made.answer)) == (language == "zh") or "我会说中文" in made.answer, made
 

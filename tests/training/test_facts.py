@@ -9,7 +9,7 @@ from training.book import Book, load
 
 import puna
 from puna import paths
-from puna.cli import chat
+from puna.cli import commands
 from puna.cli.app import app
 
 
@@ -23,7 +23,8 @@ def names(book: Book, *kinds: str) -> set[str]:
 
 
 def verbs() -> set[str]:
-    return {str(command.name) for command in app.registered_commands if not command.hidden}
+    groups = {str(group.name) for group in app.registered_groups}
+    return groups | {str(command.name) for command in app.registered_commands if not command.hidden}
 
 
 def test_every_variable_is_taught_and_no_other(book: Book) -> None:
@@ -37,15 +38,17 @@ def test_every_verb_is_taught_and_no_other(book: Book) -> None:
 
 def test_every_chat_command_is_taught_and_no_other(book: Book) -> None:
     taught = {name.split()[0].lstrip("/") for name in names(book, "chat")}
-    assert taught == {command.name for command in chat.COMMANDS} - {"?"} | {"bye"}
+    assert taught == {command.name for command in commands.COMMANDS} - {"?"} | {"bye"}
 
 
 def test_options_and_arguments_exist(book: Book) -> None:
     from typer.main import get_command
 
-    commands = getattr(get_command(app), "commands")  # noqa: B009  # click's group, which typer leaves untyped
+    verbs = getattr(get_command(app), "commands")  # noqa: B009  # click's group, which typer leaves untyped
     for name in names(book, "command", "option") - {"puna --help"}:
-        known = {option for parameter in commands[name.split()[1]].params for option in parameter.opts}
+        command = verbs[name.split()[1]]
+        command = getattr(command, "commands", {}).get(name.split()[-2], command)  # "puna keys create NAME"
+        known = {option for parameter in command.params for option in parameter.opts}
         assert set(re.findall(r"--[\w-]+", name)) <= known, name
 
 
