@@ -135,6 +135,16 @@ def _itself() -> Iterator[Figure]:
         "chat", q4, second, first, 0.05, "most", "s",
     )  # fmt: skip
     yield Figure("the same after a restart of the server", "chat", q4, restarted, first, 0.2, "most", "s")
+    http, engine = ("puna", "rate"), ("engine", "rate")
+    yield Figure("one stream over HTTP, beside the engine alone", "server", q4, http, engine, 0.97, "least")
+    yield Figure(
+        "the same, beside itself without 200 idle connections and 20 slow readers",
+        "server", q4, ("crowded", "rate"), http, 0.95, "least",
+    )  # fmt: skip
+    yield Figure(
+        "first token of a cached prompt over HTTP, beside the engine alone",
+        "server", q4, ("puna", "first"), ("engine", "first"), None, "most", "s",
+    )  # fmt: skip
     copying = ("puna", "speculating_rate"), ("puna", "plain_rate")
     yield Figure("repeating 300 tokens, speculating, beside without", "copying", q4, *copying, 2.0)
     memory = ("puna", "peak_bytes"), ("puna", "weight_bytes")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -38,13 +39,17 @@ class Shape:
     heads: int
     kv_heads: int
     vocabulary: int
+    experts: int = 0  # each `hidden` wide; 0: one feed-forward network
+    experts_used: int = 0
 
 
 SHAPES = {
     "tiny": Shape("llama", 2, 256, 512, 4, 2, 1024),
+    "tiny-moe": Shape("qwen3moe", 2, 256, 256, 4, 2, 1024, 8, 2),
     "qwen2-0.5b": Shape("qwen2", 24, 896, 4864, 14, 2, 151936),
     "llama-1.1b": Shape("llama", 22, 2048, 5632, 32, 4, 32000),  # TinyLlama
     "llama-3b": Shape("llama", 28, 3072, 8192, 24, 8, 128256),  # Llama 3.2 3B
+    "qwen3moe-2b": Shape("qwen3moe", 12, 2048, 768, 16, 4, 32000, 32, 4),  # Qwen3-30B-A3B, but fewer layers and experts
     "llama-8b": Shape("llama", 32, 4096, 14336, 32, 8, 128256),  # Llama 3.1 8B
 }
 
@@ -161,10 +166,10 @@ def tensors(shape: Shape) -> dict[str, tuple[int, ...]]:
             "attn_v.weight": (kv, shape.width),
             "attn_output.weight": (shape.width, shape.width),
             "ffn_norm.weight": (shape.width,),
-            "ffn_gate.weight": (shape.hidden, shape.width),
-            "ffn_up.weight": (shape.hidden, shape.width),
-            "ffn_down.weight": (shape.width, shape.hidden),
+            **_feed_forward(shape),
         }
+        if shape.architecture == "qwen3moe":
+            layer |= dict.fromkeys(("attn_q_norm.weight", "attn_k_norm.weight"), (head,))
         if shape.architecture == "qwen2":
             layer |= {"attn_q.bias": (shape.width,), "attn_k.bias": (kv,), "attn_v.bias": (kv,)}
         out |= {f"blk.{i}.{name}": dims for name, dims in layer.items()}
@@ -173,15 +178,28 @@ def tensors(shape: Shape) -> dict[str, tuple[int, ...]]:
     return out
 
 
+def _feed_forward(shape: Shape) -> dict[str, tuple[int, ...]]:
+    rows, columns = (shape.hidden, shape.width), (shape.width, shape.hidden)
+    if not shape.experts:
+        return {"ffn_gate.weight": rows, "ffn_up.weight": rows, "ffn_down.weight": columns}
+    made: dict[str, tuple[int, ...]] = {"ffn_gate_inp.weight": (shape.experts, shape.width)}
+    made |= {f"ffn_{part}_exps.weight": (shape.experts, *rows) for part in ("gate", "up")}
+    return made | {"ffn_down_exps.weight": (shape.experts, *columns)}
+
+
 def tensor_type(name: str, file_type: str, shape: Shape, columns: int) -> GGMLType:
     """The type of a matrix; Q4_K_M mixes as llama-quantize does, all others are of one type.
 
     The embeddings are of the output's type, whose rows they are.
     """
+    if "ffn_gate_inp" in name:
+        return GGMLType.F32
     kind = GGMLType[file_type.removesuffix("_M")]
     if file_type == "Q4_K_M":
         is_output = name in ("token_embd.weight", "output.weight")
-        important = name.endswith(("attn_v.weight", "ffn_down.weight")) and _more_bits(name, shape.layers)
+        important = name.endswith(("attn_v.weight", "ffn_down.weight", "ffn_down_exps.weight")) and _more_bits(
+            name, shape.layers
+        )
         kind = GGMLType.Q6_K if is_output or important else kind
     return SMALL_BLOCKS[kind] if columns % kind.block_size else kind
 
@@ -197,7 +215,10 @@ def metadata(shape: Shape, file_type: str) -> dict[str, Value | np.generic]:
     a = shape.architecture
     pieces = [*_byte_pieces(), "\u0120\u0120"]  # the one merge that a BPE vocabulary must have
     pieces += [f"w{i}" for i in range(len(pieces), shape.vocabulary - len(SPECIAL))] + list(SPECIAL)
+    experts = {"expert_count": shape.experts, "expert_used_count": shape.experts_used}
+    experts |= {"expert_feed_forward_length": shape.hidden} if shape.experts else {}
     return {
+        **{f"{a}.{key}": np.uint32(value) for key, value in experts.items() if value},
         "general.name": f"random {a} {shape.width} x {shape.layers}",
         "general.file_type": np.uint32(FILE_TYPES[file_type]),
         f"{a}.context_length": np.uint32(32768),
@@ -211,7 +232,7 @@ def metadata(shape: Shape, file_type: str) -> dict[str, Value | np.generic]:
         f"{a}.rope.dimension_count": np.uint32(shape.width // shape.heads),
         f"{a}.vocab_size": np.uint32(shape.vocabulary),
         "tokenizer.ggml.model": "gpt2",
-        "tokenizer.ggml.pre": "qwen2" if a == "qwen2" else "llama-bpe",
+        "tokenizer.ggml.pre": "qwen2" if a.startswith("qwen") else "llama-bpe",
         "tokenizer.ggml.tokens": pieces,
         "tokenizer.ggml.merges": ["\u0120 \u0120"],
         "tokenizer.ggml.token_type": np.array([1] * (len(pieces) - len(SPECIAL)) + [3] * len(SPECIAL), np.int32),
@@ -239,12 +260,12 @@ def write(path: Path, shape: Shape, file_type: str) -> None:
             values = np.full(dims, value, np.float32)
             writer.add_tensor(name, dims, GGMLType.F32, values)
             continue
-        rows, columns = dims
+        rows, columns = prod(dims[:-1]), dims[-1]
         kind = tensor_type(name, file_type, shape, columns)
         make, at, deviation = _matrix, seed, columns**-0.5
         if name in ("token_embd.weight", "output.weight"):
             make, at, deviation = _matrix if name.startswith("token") else _output, 0, EMBEDDING
-        elif name.endswith(("attn_output.weight", "ffn_down.weight")):
+        elif name.endswith(("attn_output.weight", "ffn_down.weight", "ffn_down_exps.weight")):
             deviation *= EMBEDDING * RESIDUAL
         writer.add_tensor(name, dims, kind, partial(make, at, rows, columns, kind, deviation))
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from bench.session import Options
 
 DOCS = ROOT / "docs"
 # What says most first: where time runs out, the rest keeps its last results.
-ORDER = ("loading", "sampling", "copying", "chat", "clients", "avx2", "speed", "long")
+ORDER = ("loading", "sampling", "copying", "chat", "server", "clients", "avx2", "speed", "long")
 
 
 def runs() -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
     python -m bench.soak --minutes 10 --clients 16 --seed 0
 
-Clients speak both APIs, stream or not, in both lanes, with prompts and answers of any length; many hang up midway.
+Clients speak three APIs, stream or not, in both lanes, with prompts and answers of any length; many hang up midway.
 The runner checks its scheduler's and block manager's books after each step and would end if they did not balance.
 Prints a summary as JSON; exits 1 if anything was violated.
 """
@@ -43,6 +43,7 @@ STUCK_SECONDS = 180.0  # longer than any request here may take, even in the back
 GROWTH = 0.05  # of the memory after warm-up that may come in its last third, ...
 GROWTH_BYTES = 24 << 20  # ... or so much
 ADDRESSES = 4 if sys.platform == "linux" else 1  # of loopback: other systems have 127.0.0.1 alone
+LAST_EVENTS = ("data: [DONE]", 'data: {"type":"message_stop"}')
 REFERENCE = {"model": MODEL, "prompt": "How are you?", "stream": False, "options": {"seed": 7, "num_predict": 24}}
 
 WORDS = [
@@ -90,7 +91,7 @@ def random_call(rng: random.Random) -> Call:
     words = [rng.choice(WORDS) for _ in range(int(2 ** rng.uniform(0, 9)))]
     text, limit = " ".join(words), int(2 ** rng.uniform(0, 8))
     body: dict[str, Any] = {"model": MODEL, "stream": rng.random() < 0.8}
-    path = rng.choice(["/api/generate", "/api/chat", "/v1/chat/completions"])
+    path = rng.choice(["/api/generate", "/api/chat", "/v1/chat/completions", "/v1/messages"])
     if path == "/api/generate":
         body |= {"prompt": text, "raw": rng.random() < 0.3}
     else:
@@ -187,7 +188,7 @@ async def _answer(url: str, call: Call, tally: Tally) -> str:
         async for line in response.aiter_lines():
             last = line or last
             tally.pieces += 1
-        if call.stream and not (last == "data: [DONE]" or '"done":true' in last):
+        if call.stream and not (last in LAST_EVENTS or '"done":true' in last):
             tally.violated(f"a stream ended with {last!r}")
             return "broken"
         return "answered"
@@ -212,7 +213,7 @@ async def soak(url: str, server: int, *, seconds: float, clients: int, seed: int
     limits = httpx.Limits(max_keepalive_connections=0)
     async with httpx.AsyncClient(base_url=url, timeout=STUCK_SECONDS, limits=limits) as http:
         reference = (await http.post("/api/generate", json=REFERENCE)).json()["response"]
-        runner = (await _status(http))["pid"]
+        runner = (await status(http))["pid"]
         processes = {"server": psutil.Process(server), "runner": psutil.Process(runner)}
         end = time.monotonic() + seconds
         await asyncio.gather(
@@ -220,9 +221,9 @@ async def soak(url: str, server: int, *, seconds: float, clients: int, seed: int
             _compare(http, reference, end, tally),
             *(client(url, random.Random(f"{seed} {index}"), end, tally) for index in range(clients)),
         )
-        if not await _at_rest(http):
-            tally.violated(f"requests are still open: {await _status(http)}")
-        if (await _status(http))["pid"] != runner:
+        if not await at_rest(http):
+            tally.violated(f"requests are still open: {await status(http)}")
+        if (await status(http))["pid"] != runner:
             tally.violated("the runner has died and was started again")
         await _compare(http, reference, time.monotonic(), tally)
     tally.check_memory()
@@ -241,16 +242,17 @@ async def _compare(http: httpx.AsyncClient, reference: str, end: float, tally: T
         await asyncio.sleep(1)
 
 
-async def _at_rest(http: httpx.AsyncClient) -> bool:
+async def at_rest(http: httpx.AsyncClient) -> bool:
     """Whether nothing is open soon after the last client has gone."""
     for _ in range(100):
-        if (await _status(http))["open_requests"] == 0:
+        if (await status(http))["open_requests"] == 0:
             return True
         await asyncio.sleep(0.1)
     return False
 
 
-async def _status(http: httpx.AsyncClient) -> dict[str, Any]:
+async def status(http: httpx.AsyncClient) -> dict[str, Any]:
+    """What the server says of its runner."""
     models = (await http.get("/api/ps")).json()["models"]
     status: dict[str, Any] = models[0]["puna"] if models else {"pid": 0, "open_requests": 0}
     return status
@@ -259,7 +261,8 @@ async def _status(http: httpx.AsyncClient) -> dict[str, Any]:
 def run(*, seconds: float, clients: int, seed: int) -> Tally:
     """Start a server, soak it, end it."""
     with tempfile.TemporaryFile("w+") as errors:
-        with _server(clients, errors) as (url, pid):
+        places = max(2, clients - clients // 8)  # fewer than clients
+        with checked_server(errors, places=places) as (url, pid):
             httpx.post(f"{url}/api/generate", json={"model": MODEL}, timeout=600).raise_for_status()
             tally = asyncio.run(soak(url, pid, seconds=seconds, clients=clients, seed=seed))
         errors.seek(0)
@@ -269,9 +272,8 @@ def run(*, seconds: float, clients: int, seed: int) -> Tally:
 
 
 @contextmanager
-def _server(clients: int, errors: IO[str]) -> Iterator[tuple[str, int]]:
-    """A server with fewer places than clients; its URL and process id. What it says goes to `errors`."""
-    places = max(2, clients - clients // 8)
+def checked_server(errors: IO[str], *, places: int) -> Iterator[tuple[str, int]]:
+    """A server whose runner checks its books; its URL and process id. What it says goes to `errors`."""
     process = subprocess.Popen(
         [sys.executable, "-c", SERVER],
         stdout=subprocess.PIPE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from fractions import Fraction
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,7 @@ from typing import Any
 from bench.contestants.engine import Engine, Measures, Tokens, random_tokens
 from bench.contestants.serving import serve
 from puna import __version__, hardware, models
-from puna.gguf import ModelFile, open_model
-from puna.kernels import Tape
+from puna.gguf import ModelConfig, ModelFile, open_model
 
 
 class Puna(Engine):
@@ -61,7 +61,7 @@ class Puna(Engine):
         self.forget(0)
         self.run(random_tokens(tokens))  # leaves behind how many rows a step has
         start = time.perf_counter()
-        model._team.run(_products_only(model._forward.tape))
+        model._team.run(model._forward.tape.only("matmul_"))
         return 2 * self._layer_weights * tokens / (time.perf_counter() - start) / 1e9
 
     def _prefill(self, sequence: int, tokens: Tokens, position: int) -> None:
@@ -72,19 +72,12 @@ class Puna(Engine):
             self._model.forward([models.Chunk(part, position + start, self._tables[sequence], wanted)])
 
 
-def _products_only(tape: Tape) -> Tape:
-    """The tape's calls of `matmul_` kernels, from the tape's own parts: nothing else needs to take a tape apart."""
-    library = tape._library
-    loaded = [name for name, group in library._groups.items() if group in library._loaded]
-    products = {library.address(name) for name in loaded if name.startswith("matmul_")}
-    only = Tape(library)
-    only._calls = [call for call in tape._calls if call[0] in products]
-    return only
-
-
 def _layer_weights(file: ModelFile) -> int:
-    """The weights that each token of a prompt is multiplied with: the layers' matrices."""
-    return sum(prod(t.shape) for name, t in file.tensors.items() if name.startswith("blk.") and len(t.shape) > 1)
+    """The weights that each token of a prompt is multiplied with: the layers' matrices, those of its experts alone."""
+    layers = {name: t for name, t in file.tensors.items() if name.startswith("blk.") and len(t.shape) > 1}
+    experts = ModelConfig.from_model(file).experts
+    share = Fraction(experts.used, experts.count) if experts else Fraction(1)
+    return int(sum(prod(t.shape) * (share if "_exps" in name else 1) for name, t in layers.items()))
 
 
 if __name__ == "__main__":

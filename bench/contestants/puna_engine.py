@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -15,7 +16,7 @@ from bench.contestants.serving import serve
 from bench.make_model import passage, successor
 from puna import __version__, models
 from puna.engine import ErrorEvent, FinishedEvent, GenerationRequest, SamplingParams, TokenEvent
-from puna.engine.runner import load_engine
+from puna.engine.loading import load_engine
 from puna.engine.sampler import Sampler
 
 SAMPLES = 50  # tokens drawn to time the sampler
@@ -63,6 +64,30 @@ class PunaEngine:
         if any(after != successor(before) for before, after in pairwise(tokens)):
             raise ValueError("the model does not repeat its prompt; make it with `python -m bench make`")
         return {"rate": (len(arrivals) - 1) / (arrivals[-1] - arrivals[0]), "drafted": drafted}
+
+    def stream(self, prompt: Sequence[int], generated: int) -> Measures:
+        """Of a greedy answer to a prompt that is cached: seconds to the first token, tokens a second after it."""
+        for name, count in (("computed", 1), ("cached", generated)):
+            request = GenerationRequest(name, tuple(prompt), count, sampling=SamplingParams(temperature=0))
+            start = time.perf_counter()
+            self._engine.add(request)
+            arrivals = self._run()
+        return {
+            "first": arrivals[0] - start,
+            "rate": (len(arrivals) - 1) / (arrivals[-1] - arrivals[0]),
+        }
+
+    def _run(self) -> list[float]:
+        """When each token came."""
+        arrivals = []
+        while self._engine.has_work:
+            for event in self._engine.step():
+                match event:
+                    case TokenEvent():
+                        arrivals.append(time.perf_counter())
+                    case ErrorEvent():
+                        raise event.exception()
+        return arrivals
 
     def sampling(self) -> Measures:
         """Seconds of a decode step with nothing before it, and of drawing a token from its logits by default."""

@@ -9,10 +9,11 @@ from bench.results import Result
 from bench.scenarios.engine import copying, sampling
 from bench.scenarios.forward import avx2, long, speed
 from bench.scenarios.loading import loading
+from bench.scenarios.server import server
 from bench.scenarios.serving import chat, clients
 from bench.session import Options
 
-__all__ = ["SCENARIOS", "avx2", "chat", "clients", "copying", "loading", "long", "sampling", "speed"]
+__all__ = ["SCENARIOS", "avx2", "chat", "clients", "copying", "loading", "long", "sampling", "server", "speed"]
 
 SCENARIOS: dict[str, Callable[[Path, Options], Result]] = {
     "speed": speed,
@@ -20,6 +21,7 @@ SCENARIOS: dict[str, Callable[[Path, Options], Result]] = {
     "avx2": avx2,
     "clients": clients,
     "chat": chat,
+    "server": server,
     "copying": copying,
     "loading": loading,
     "sampling": sampling,

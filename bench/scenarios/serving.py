@@ -29,8 +29,8 @@ def clients(
     model: Path, options: Options, *, count: int = CLIENTS, prompt: int = PROMPT, generated: int = GENERATED
 ) -> Result:
     """Tokens a second of all clients while all are answered, and of one alone; llama.cpp: as many in one batch."""
-    with Session(options) as session, _server(options, prompt + generated + 128) as server:
-        server.chat(model, _message(8), 1)  # loads the model
+    with Session(options) as session, served(options, prompt + generated + 128) as server:
+        server.chat(model, nonce_message(8), 1)  # loads the model
         turns: dict[str, Turn] = {
             "puna": lambda: {
                 "single": _together(server, model, 1, prompt, generated),
@@ -53,15 +53,15 @@ def chat(model: Path, options: Options, *, tokens: int = CHAT) -> Result:
 
 def _chat(model: Path, options: Options, tokens: int) -> Measures:
     """Two chats: one goes on at once, the other after the restart, its model loaded again before the clock starts."""
-    first, other = _message(tokens), _message(tokens)
-    with _server(options, tokens + 512) as server:
-        server.chat(model, _message(8), 1)
+    first, other = nonce_message(tokens), nonce_message(tokens)
+    with served(options, tokens + 512) as server:
+        server.chat(model, nonce_message(8), 1)
         one = server.chat(model, first, ANSWER)
         two = server.chat(model, _second(first, one), ANSWER)
         before = server.chat(model, other, ANSWER)
         time.sleep(SAVING)
-    with _server(options, tokens + 512) as server:
-        server.chat(model, _message(8), 1)
+    with served(options, tokens + 512) as server:
+        server.chat(model, nonce_message(8), 1)
         after = server.chat(model, _second(other, before), ANSWER)
     return {
         "first_turn": one.first,
@@ -74,7 +74,8 @@ def _chat(model: Path, options: Options, tokens: int) -> Measures:
 
 
 @contextmanager
-def _server(options: Options, context: int) -> Iterator[PunaServer]:
+def served(options: Options, context: int) -> Iterator[PunaServer]:
+    """A server for the time of a measurement."""
     settings = {
         "PUNA_THREADS": options.team, "PUNA_CONTEXT_LENGTH": context, "PUNA_NUM_PARALLEL": CLIENTS,
         "PUNA_KEEP_ALIVE": "10m",
@@ -83,13 +84,13 @@ def _server(options: Options, context: int) -> Iterator[PunaServer]:
         yield server
 
 
-def _message(tokens: int) -> list[Message]:
+def nonce_message(tokens: int) -> list[Message]:
     """A user's message of so many letters, each a token in `bench.make_model`'s vocabulary."""
     return [{"role": "user", "content": "".join(_nonces.choices(string.ascii_letters, k=tokens))}]
 
 
 def _second(first: list[Message], answer: Answer) -> list[Message]:
-    return [*first, {"role": "assistant", "content": answer.text}, *_message(24)]
+    return [*first, {"role": "assistant", "content": answer.text}, *nonce_message(24)]
 
 
 def _together(server: PunaServer, model: Path, count: int, prompt: int, generated: int) -> float:
@@ -100,7 +101,7 @@ def _together(server: PunaServer, model: Path, count: int, prompt: int, generate
         return start, server.chat(model, messages, generated)
 
     with ThreadPoolExecutor(count) as pool:
-        return _rate(list(pool.map(ask, [_message(prompt) for _ in range(count)])))
+        return _rate(list(pool.map(ask, [nonce_message(prompt) for _ in range(count)])))
 
 
 def _rate(answers: list[tuple[float, Answer]]) -> float:

@@ -13,10 +13,12 @@ from puna.gguf import GGMLType, open_model
 from puna.tokenizer import load as load_tokenizer
 
 
-@pytest.mark.parametrize("file_type", FILE_TYPES)
-def test_a_model_of_each_type_has_finite_logits_and_repeats_a_passage(file_type: str, tmp_path: Path) -> None:
-    path = model_path(tmp_path, "tiny", file_type)
-    write(path, SHAPES["tiny"], file_type)
+@pytest.mark.parametrize(("shape", "file_type"), [*(("tiny", kind) for kind in FILE_TYPES), ("tiny-moe", "Q4_K_M")])
+def test_a_model_of_each_type_has_finite_logits_and_repeats_a_passage(
+    shape: str, file_type: str, tmp_path: Path
+) -> None:
+    path = model_path(tmp_path, shape, file_type)
+    write(path, SHAPES[shape], file_type)
     model = models.load(open_model(path), threads=1, num_blocks=10)
     try:
         logits = model.forward([models.Chunk(passage()[-40:], 0, range(10), outputs=16)])

@@ -11,7 +11,7 @@ import pytest
 from bench.make_model import SHAPES, write
 from bench.process import Contestant, ContestantError
 from bench.results import Result
-from bench.scenarios import avx2, chat, clients, copying, loading, long, sampling, speed
+from bench.scenarios import avx2, chat, clients, copying, loading, long, sampling, server, speed
 from bench.session import Options
 
 from puna import hardware
@@ -24,6 +24,7 @@ SCENARIOS: dict[str, tuple[Callable[[Path, Options], Result], set[str]]] = {
     "long": (partial(long, prompt=8, generated=2, depth=40), {"prefill", "decode"}),
     "clients": (partial(clients, count=2, prompt=8, generated=300), {"single", "batch"}),
     "chat": (partial(chat, tokens=100), {"first_turn", "second_turn", "restarted", "cached_tokens"}),
+    "server": (partial(server, prompt=8, generated=40), {"first", "rate"}),
     "copying": (partial(copying, generated=20), {"plain_rate", "speculating_rate"}),
     "loading": (loading, {"seconds", "peak_bytes", "weight_bytes"}),
     "sampling": (sampling, {"step_seconds", "sample_seconds"}),

@@ -1,0 +1,106 @@
+"""The chat page: how long it takes to load, and what it adds to the server's work while an answer streams into it.
+
+    python -m bench.chat_page --rounds 7
+
+Loading is measured by the browser itself (a real Chromium that has nothing cached): until its load event, and until the
+page can be written into. The server's work is the processor time of its processes for one long answer, asked for by the
+page and then, with the same body, by a bare client; rounds alternate. cria is the model, so what is beside the model
+weighs as much as it ever can. Prints JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Callable
+from functools import partial
+
+import httpx
+import psutil
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from tests.web.chat import finished, ready, start_endless
+from tests.web.conftest import ARGUMENTS, CHROMIUM
+
+from bench.server import PunaServer
+
+TOKENS = 1500
+TIMES = """() => {
+    const [page] = performance.getEntriesByType("navigation");
+    const files = performance.getEntriesByType("resource").filter(each => each.name.includes("/web/"));
+    return {
+        load: page.loadEventEnd,
+        ready: performance.getEntriesByName("ready")[0].startTime,
+        bytes: [page, ...files].reduce((sum, each) => sum + each.encodedBodySize, 0),
+        files: files.length + 1,
+    };
+}"""
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m bench.chat_page")
+    parser.add_argument("--rounds", type=int, default=7)
+    rounds = parser.parse_args().rounds
+    with PunaServer({}) as server, sync_playwright() as playwright:
+        httpx.post(f"{server.url}/api/generate", json={"model": "cria"}, timeout=300).raise_for_status()
+        expect.set_options(timeout=300_000)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        loads = [_load(browser, server.url) for _ in range(rounds)]
+        work = _work(browser, server, rounds)
+        browser.close()
+    middle = {name: statistics.median(load[name] for load in loads) for name in loads[0]}
+    pages, bare = (statistics.median(each) for each in zip(*work, strict=True))
+    result = {"page": middle, "cpu_seconds": {"page": pages, "bare": bare}, "added": pages / bare - 1}
+    print(json.dumps(result, indent=1))
+
+
+def _load(browser: Browser, url: str) -> dict[str, float]:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(url)
+    ready(page)
+    times: dict[str, float] = page.evaluate(TIMES)
+    context.close()
+    return times
+
+
+def _work(browser: Browser, server: PunaServer, rounds: int) -> list[tuple[float, float]]:
+    """Processor seconds of the server for the same answer: for the page, for a bare client."""
+    result = []
+    for _ in range(rounds):
+        page = browser.new_context().new_page()
+        page.goto(server.url)
+        ready(page)
+        with page.expect_request("**/api/chat", timeout=0) as asked:
+            for_page = _spent(server, partial(_answer, page))
+        body = asked.value.post_data
+        result.append((for_page, _spent(server, partial(_bare, server.url, body))))
+        page.context.close()
+    return result
+
+
+def _answer(page: Page) -> None:
+    start_endless(page, TOKENS)
+    finished(page)
+
+
+def _bare(url: str, body: str | None) -> None:
+    with httpx.stream("POST", f"{url}/api/chat", content=body, timeout=300) as response:
+        for _ in response.iter_bytes():
+            pass
+
+
+def _spent(server: PunaServer, work: Callable[[], None]) -> float:
+    before = _processor_seconds(server.pid)
+    work()
+    return _processor_seconds(server.pid) - before
+
+
+def _processor_seconds(pid: int) -> float:
+    process = psutil.Process(pid)
+    return sum(sum(each.cpu_times()[:2]) for each in [process, *process.children(recursive=True)])
+
+
+if __name__ == "__main__":
+    main()
