@@ -26,8 +26,15 @@ Exit codes: 0; 1 an error, told in one line; 2 wrong usage; 130 Ctrl-C.
 
 def document() -> str:
     """The whole page."""
-    commands = [command for command in app.registered_commands if not command.hidden]
-    return "\n".join([HEAD, *(_verb(str(each.name), each.callback) for each in commands if each.callback)])
+    groups = [(f"{group.name} ", group.typer_instance) for group in app.registered_groups]
+    commands = [
+        (f"{prefix}{command.name or getattr(command.callback, '__name__', '')}", command.callback)
+        for prefix, each in [("", app), *groups]
+        if each is not None
+        for command in each.registered_commands
+        if not command.hidden
+    ]
+    return "\n".join([HEAD, *(_verb(name, callback) for name, callback in commands if callback)])
 
 
 def _verb(name: str, function: Callable[..., Any]) -> str:

@@ -38,17 +38,16 @@ print(Cache(hardware.target(hardware.isa())).folder)
 def compile_here(isa: str, cache: Path) -> None:
     """Every group of kernels, for the other processor, into its cache."""
     environment = compiler_environment(hardware.target(hardware.ISA(isa)))
-    waiting, done = {"core"}, set[str]()
-    while waiting:
-        group = waiting.pop()
-        folder = cache / group
-        if not (folder / "manifest.json").exists():
-            print(f"compiling {group}", flush=True)
-            folder.mkdir(parents=True, exist_ok=True)
-            command = [sys.executable, "-m", "puna.kernels.compiler", group, str(folder)]
-            subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
-        done.add(group)
-        waiting |= set(json.loads((folder / "manifest.json").read_text())["groups"].values()) - done
+    cache.mkdir(parents=True, exist_ok=True)
+    for groups in (lambda: ["core"], lambda: _groups(cache)):
+        missing = [group for group in groups() if not (cache / group).exists()]
+        print("compiling", *missing, flush=True)
+        command = [sys.executable, "-m", "puna.kernels.compiler", str(cache), *missing]
+        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+
+
+def _groups(cache: Path) -> list[str]:
+    return sorted(set(json.loads((cache / "core" / "manifest.json").read_text())["groups"].values()))
 
 
 def main() -> int:

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from puna import LLM, Completion, Tokenizer
-from puna.errors import ContextOverflow, InvalidRequest, ModelNotFound, UnsupportedModel
+from puna.errors import ContextOverflow, InvalidRequest, ModelNotFound
 from puna.runtime import ChatRequest, Finished, Grammar, Options, Runtime
+from tests.server.variant import THINKER, cria_with_template
 
 HELLO = [{"role": "user", "content": "hello"}]
 CHINESE = [{"role": "user", "content": "你会说中文吗"}]
@@ -90,7 +91,7 @@ def test_a_stream_that_is_left_ends_its_sequence(llm: LLM) -> None:
     assert llm._engine is not None
     llm.chat(HELLO, temperature=0)
     assert not llm._engine.has_work
-    assert not llm._answers
+    assert not llm._sinks
     assert stream.completion.finish_reason == "cancelled"
 
 
@@ -201,7 +202,7 @@ def test_max_tokens_is_exact(llm: LLM) -> None:
 def test_an_option_that_cannot_be_honoured_is_an_error(llm: LLM, options: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest):
         llm.chat(HELLO, **options)
-    assert not llm._answers
+    assert not llm._sinks
 
 
 def test_a_logit_bias_bans_a_token(llm: LLM) -> None:
@@ -239,9 +240,33 @@ def test_a_long_conversation_is_fitted_and_says_what_went() -> None:
     assert answer.context.limit == 128
 
 
-def test_embeddings_are_refused_with_the_reason(llm: LLM) -> None:
-    with pytest.raises(UnsupportedModel, match="embeddings are not supported yet"):
-        llm.embed("hello")
+def test_embeddings_are_unit_vectors_the_same_alone_and_together(llm: LLM) -> None:
+    alone = llm.embed("hello")
+    together = llm.embed(["你好", "hello", "What is Puna?"])
+    assert alone.shape == (256,)
+    assert together.shape == (3, 256)
+    assert np.array_equal(together[1], alone)
+    assert np.linalg.norm(together, axis=1) == pytest.approx(1, abs=1e-6)
+    short = llm.embed("hello", dimensions=16)
+    assert short == pytest.approx(alone[:16] / np.linalg.norm(alone[:16]))
+    assert llm.embed([]).shape == (0, 256)
+
+
+def test_embedding_beside_an_open_answer_changes_neither(llm: LLM) -> None:
+    whole, vector = llm.chat(HELLO, temperature=0).text, llm.embed("hello")
+    with llm.chat(HELLO, temperature=0, stream=True) as stream:
+        first = next(stream)
+        assert np.array_equal(llm.embed("hello"), vector)
+        assert first + "".join(stream) == whole
+
+
+def test_a_text_that_cannot_be_embedded_is_refused_before_any_is(llm: LLM) -> None:
+    with pytest.raises(ContextOverflow, match="exceeds the context length"):
+        llm.embed(["hello", "hello " * 3000])
+    with pytest.raises(InvalidRequest, match="input 1 has no tokens"):
+        llm.embed(["hello", ""])
+    with pytest.raises(InvalidRequest, match="dimensions is 257"):
+        llm.embed("hello", dimensions=257)
 
 
 def test_a_closed_model_says_that_it_is_closed() -> None:
@@ -274,3 +299,21 @@ def test_a_tokenizer_takes_text_there_and_back(text: str) -> None:
     ids = tokenizer.encode(text, add_special=False)
     assert all(isinstance(token, int) and 0 <= token < tokenizer.vocab_size for token in ids)
     assert tokenizer.decode(ids) == text
+
+
+def test_tools_and_thinking_are_honoured_and_part_of_the_next_message(tmp_path: Path) -> None:
+    clock = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object", "properties": {}}}}
+    with LLM(cria_with_template(tmp_path / "thinker.gguf", THINKER), context=256, threads=1) as thinker:
+        called = thinker.chat(HELLO, tools=[clock], tool_choice="clock", think=False, max_tokens=60, temperature=0)
+        assert called.tool_calls
+        assert {call.name for call in called.tool_calls} == {"clock"}
+        assert called.message["tool_calls"]
+        thought = thinker.chat(HELLO, max_tokens=8, temperature=0)
+        assert thought.thinking
+        assert thought.message["thinking"] == thought.thinking
+        cut = thinker.chat(HELLO, max_tokens=40, temperature=0, thinking_tokens=6)
+        assert cut.text
+        assert 0 < cut.usage.reasoning_tokens <= 6
+        assert thought.usage.reasoning_tokens > 0
+    with pytest.raises(InvalidRequest, match="function"):
+        thinker.chat(HELLO, tools=[{"name": "clock"}])

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from puna.chat import Message, ToolCall
+from puna.chat import Message, Tool, ToolCall
 from puna.errors import InvalidRequest
 
 MessageLike: TypeAlias = Message | Mapping[str, object]
+ToolLike: TypeAlias = Tool | Mapping[str, object]
 
 # Our field -> the keys it is read from, in order; the first one is the key it is written to.
 _TEXT_KEYS: Mapping[str, tuple[str, ...]] = {
@@ -52,12 +53,20 @@ def from_dict(value: Mapping[str, object]) -> Message:
     if not isinstance(calls, Sequence) or isinstance(calls, str):
         raise InvalidRequest("'tool_calls' must be a list")
     tool_calls = tuple(map(_tool_call, calls))
+    texts = {field: _text(value, keys) for field, keys in _TEXT_KEYS.items()}
     return Message(
         role=role,
         content=_content(value, required=not tool_calls),
+        thinking=texts["thinking"],
         tool_calls=tool_calls,
-        **{field: _text(value, keys) for field, keys in _TEXT_KEYS.items()},
+        tool_call_id=texts["tool_call_id"],
+        tool_name=texts["tool_name"],
     )
+
+
+def to_tools(values: Iterable[ToolLike]) -> tuple[Tool, ...]:
+    """Tools from `{"type": "function", "function": {"name", "description", "parameters"}}`. Raises InvalidRequest."""
+    return tuple(value if isinstance(value, Tool) else _tool(value) for value in values)
 
 
 def to_dict(message: Message) -> dict[str, object]:
@@ -149,6 +158,17 @@ def _content(value: Mapping[str, object], *, required: bool) -> str:
 
 def _is_text_part(part: object) -> bool:
     return isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str)
+
+
+def _tool(value: object) -> Tool:
+    function = value.get("function") if isinstance(value, Mapping) else None
+    if not isinstance(function, Mapping):
+        raise InvalidRequest("a tool is an object with 'function': {'name', 'description', 'parameters'}")
+    name, description = function.get("name"), function.get("description") or ""
+    parameters, strict = function.get("parameters") or {}, bool(function.get("strict"))
+    if not isinstance(name, str) or not isinstance(description, str) or not isinstance(parameters, Mapping):
+        raise InvalidRequest("a tool's 'name' and 'description' are texts, its 'parameters' a JSON schema")
+    return Tool(name, description, parameters, strict)
 
 
 def _tool_call(value: object) -> ToolCall:

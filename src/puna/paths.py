@@ -34,6 +34,10 @@ class Variable:
 HOST = Variable(("PUNA_HOST", "OLLAMA_HOST"), "address the server binds and the client calls (127.0.0.1:11434)")
 API_KEY = Variable(("PUNA_API_KEY",), "Bearer key the server asks for and the client sends")
 MODELS = Variable(("PUNA_MODELS", "OLLAMA_MODELS"), "folder of the model store (~/.ollama/models)")
+DATA = Variable(("PUNA_DATA",), "folder of the API keys and of what each has used")
+COLLECTIONS = Variable(
+    ("PUNA_COLLECTIONS",), "where collections of documents are: a folder, or an address like s3://bucket/path"
+)
 CACHE = Variable(("PUNA_CACHE",), "folder of compiled kernels and other things that can be made again")
 ISA = Variable(
     ("PUNA_ISA",),
@@ -50,10 +54,25 @@ PREFIX_CACHE = Variable(
     ("PUNA_PREFIX_CACHE",), "disk space for the prefix cache, such as 4GB; 0 keeps none on disk (4GB)"
 )
 ORIGINS = Variable(("PUNA_ORIGINS", "OLLAMA_ORIGINS"), "web origins allowed besides local ones, comma separated")
+MIRRORS = Variable(
+    ("PUNA_MIRRORS",), "where to pull from before a host itself, such as hf.co=https://hf-mirror.com;host=url,url"
+)
+CERTIFICATES = Variable(
+    ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+    "file of the certificates to trust when models are fetched (those of the system)",
+)
+DOCKER_CONFIG = Variable(("DOCKER_CONFIG",), "folder where `docker login` keeps passwords of registries (~/.docker)")
+HF_ENDPOINT = Variable(("HF_ENDPOINT",), "address of the Hugging Face Hub (https://huggingface.co)")
+HF_TOKEN = Variable(("HF_TOKEN",), "token for private and gated models on the Hub (the one its own tools saved)")
+MODELSCOPE_ENDPOINT = Variable(
+    ("MODELSCOPE_ENDPOINT", "MODELSCOPE_DOMAIN"), "address of ModelScope (www.modelscope.cn)"
+)
+MODELSCOPE_TOKEN = Variable(("MODELSCOPE_API_TOKEN",), "token for private models on ModelScope")
 
 VARIABLES: tuple[Variable, ...] = (
-    HOST, API_KEY, MODELS, CACHE, ISA, THREADS, KEEP_ALIVE, CONTEXT_LENGTH, KV_CACHE_TYPE, NUM_PARALLEL,
-    MAX_LOADED_MODELS, MAX_QUEUE, PREFIX_CACHE, ORIGINS,
+    HOST, API_KEY, MODELS, DATA, COLLECTIONS, CACHE, ISA, THREADS, KEEP_ALIVE, CONTEXT_LENGTH, KV_CACHE_TYPE,
+    NUM_PARALLEL, MAX_LOADED_MODELS, MAX_QUEUE, PREFIX_CACHE, ORIGINS, MIRRORS, HF_ENDPOINT, HF_TOKEN,
+    MODELSCOPE_ENDPOINT, MODELSCOPE_TOKEN, CERTIFICATES, DOCKER_CONFIG,
 )  # fmt: skip
 
 
@@ -98,6 +117,29 @@ def address() -> Address:
 def models_dir() -> Path:
     """Where models are kept: Ollama's own layout and default place."""
     return Path(MODELS.get() or Path.home() / ".ollama" / "models").expanduser()
+
+
+def data_dir() -> Path:
+    """Where things are kept that cannot be made again."""
+    return Path(DATA.get() or platformdirs.user_data_dir("puna")).expanduser()
+
+
+def accounts_file() -> Path:
+    """Where the API keys and their usage are kept."""
+    return data_dir() / "accounts.db"
+
+
+def collections_place() -> str:
+    """Where collections of documents are kept: a folder, or an object store's address."""
+    given = COLLECTIONS.get()
+    if given and "://" in given:
+        return given
+    return str(Path(given).expanduser() if given else accounts_file().parent / "collections")
+
+
+def files_dir() -> Path:
+    """Where a server keeps the files that its clients send."""
+    return accounts_file().parent / "files"
 
 
 def cache_dir() -> Path:

@@ -25,6 +25,7 @@ def own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PUNA_CACHE", str(cache))
     monkeypatch.setenv("PUNA_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("PUNA_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("PUNA_HOST", "127.0.0.1:9")  # the discard port: no server of ours
     monkeypatch.setenv("PUNA_THREADS", "1")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))

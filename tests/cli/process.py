@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 PUNA = [sys.executable, "-m", "puna"]
-SECONDS = 60.0  # to wait for anything
+SECONDS = 120.0  # to wait for anything
 
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\r")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.process import Terminal
+from tests.server.variant import THINKER, cria_with_template
 
 if sys.platform == "win32":
     pytest.skip("pseudo-terminals are Unix's", allow_module_level=True)
@@ -112,14 +113,14 @@ def test_a_wrong_command_is_told_not_sent_to_the_model() -> None:
 def test_a_parameter_set_in_the_chat_is_used_for_the_next_answer() -> None:
     with Terminal(*CRIA) as terminal:
         terminal.ask("/set parameter num_predict 1")
-        terminal.expect("max_tokens          1")
+        terminal.expect(f"{'num_predict':<30} 1")
         terminal.ask("hello")
         terminal.expect("ended at its limit, after 1 tokens")
         terminal.ask("/set parameter top_p 7")
         terminal.ask("hello")
         terminal.expect("Error: top_p")
         terminal.ask("/set parameter temperature warm")
-        terminal.expect("Error: temperature is a number")
+        terminal.expect("Error: invalid float value [warm]")
 
 
 def test_what_was_typed_is_there_next_time() -> None:
@@ -138,3 +139,28 @@ def test_messages_that_no_longer_fit_are_announced() -> None:
         for _ in range(6):
             terminal.ask("hello, who are you and what can you do?")
         terminal.expect("outgrew the context of 64 tokens")
+
+
+@pytest.fixture
+def thinker(tmp_path: Path) -> str:
+    return str(cria_with_template(tmp_path / "thinker.gguf", THINKER))
+
+
+def test_what_is_set_in_the_chat_is_so_for_the_next_answer(thinker: str) -> None:
+    with Terminal("run", thinker, "--temperature", "0", "--max-tokens", "12") as terminal:
+        terminal.ask("/set nothink")
+        terminal.ask("/set format json")
+        terminal.ask("/set verbose")
+        terminal.ask("hi")
+        assert "{" in terminal.expect("eval count")
+        terminal.ask('/set system """one')
+        terminal.expect("...")
+        terminal.send('two"""\r')
+        terminal.expect("one\ntwo")
+        terminal.ask("/set nowordwrap")
+        terminal.ask("/set think deep")
+        terminal.expect("Error: thinking is true, false, low")
+        terminal.ask("/set nothing")
+        terminal.expect("Error: use /set")
+        terminal.ask("/bye")
+        assert terminal.wait() == 0

@@ -13,7 +13,7 @@ import pytest
 from tests.cli.process import puna
 
 HEAVY = ("numba", "llvmlite", "numpy", "tokenizers", "fastapi", "pydantic", "jinja2", "httpx", "prompt_toolkit")
-VERBS = ("run", "serve", "list", "show", "ps", "stop", "tokenize", "render", "bench")
+VERBS = ("run", "create", "serve", "webui", "list", "show", "ps", "stop", "tokenize", "render", "keys", "plan", "bench")
 
 
 def test_help_imports_nothing_that_a_verb_alone_needs() -> None:
@@ -65,7 +65,7 @@ def test_wrong_usage_exits_with_2_and_says_so_on_stderr(line: str) -> None:
 
 
 def test_an_error_of_ours_is_one_line_without_a_traceback_and_exits_with_1() -> None:
-    done = puna("run", "no-such-model", "hi")
+    done = puna("run", "--no-pull", "no-such-model", "hi")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("Error: model 'no-such-model' not found")
     assert done.stderr.count("\n") == 1

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.process import PUNA, SECONDS, puna
+from tests.server.variant import THINKER, cria_with_template
 
 GREEDY = ("--temperature", "0")
 
@@ -174,3 +175,23 @@ def test_no_runner_is_left_behind_when_the_program_is_killed(endless_model: Path
         process.stdout.read()
     _, alive = psutil.wait_procs([runner], timeout=10)
     assert not alive
+
+
+def test_thoughts_are_on_stderr_hidden_or_not_thought_at_all(tmp_path: Path) -> None:
+    thinker = str(cria_with_template(tmp_path / "thinker.gguf", THINKER))
+    shown, hidden, none = (
+        puna("run", *options, "hello", "--max-tokens", "8", *GREEDY)
+        for options in (["--think", thinker], [thinker, "--hidethinking"], [thinker, "--think=false"])
+    )
+    note = "(the answer was ended at its limit, after 8 tokens)\n"
+    assert (shown.stdout, hidden.stdout) == ("", "")
+    assert len(shown.stderr) > len(note) == len(hidden.stderr)
+    assert none.stdout.strip()
+    assert puna("run", thinker, "hello", "--think=deep").returncode == 1
+
+
+def test_a_format_holds_the_answer_and_keepalive_is_said_to_have_no_effect() -> None:
+    done = puna("run", "cria", "hello", "--format", '{"const": 7}', "--keepalive", "5m", "--nowordwrap", *GREEDY)
+    assert (done.returncode, done.stdout) == (0, "7\n")
+    assert "--keepalive has no effect" in done.stderr
+    assert "not valid" in puna("run", "cria", "hello", "--format", "{").stderr

@@ -8,7 +8,7 @@ import pytest
 from puna.cli.terminal import _open_history, is_open, unquote
 
 
-@pytest.mark.parametrize("text", ['"""', '"""first line', '"""a\nb', '  """', '"""a""', '""""'])
+@pytest.mark.parametrize("text", ['"""', '"""first line', '"""a\nb', '  """', '"""a""', '""""', '/set system """a'])
 def test_a_message_waits_for_its_closing_quotes(text: str) -> None:
     assert is_open(text)
 

@@ -8,6 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from puna.engine.engine import Engine
 from puna.engine.types import (
+    EmbeddingEvent,
     ErrorEvent,
     Event,
     FinishedEvent,
@@ -103,6 +104,7 @@ class EngineMachine(RuleBasedStateMachine):
             if isinstance(event, TokenEvent):
                 self.tokens[event.id].append(event.token)
             else:
+                assert not isinstance(event, EmbeddingEvent)
                 self.ended[event.id] = event
 
     @invariant()

@@ -11,7 +11,7 @@ import pytest
 
 from puna import tokenizer as tokenizers
 from puna.engine.engine import Engine
-from puna.engine.grammar import GrammarCompiler
+from puna.engine.grammar import COMPILED_KEPT, MAX_REFERENCES, MAX_SOURCE, GrammarCompiler
 from puna.engine.types import ErrorEvent, Event, FinishedEvent, GenerationRequest, Grammar, SamplingParams, TokenEvent
 from puna.errors import InvalidRequest
 from puna.gguf import open_model
@@ -36,6 +36,10 @@ SCHEMAS = [
     {"anyOf": [{"type": "null"}, {"type": "integer", "minimum": -9, "maximum": 9}]},
     {"$defs": {"n": {"enum": [1, 2.5, "é", "深"]}}, "type": "array", "items": {"$ref": "#/$defs/n"}, "maxItems": 5},
 ]
+
+
+def schema(value: object) -> Grammar:
+    return Grammar("json_schema", json.dumps(value))
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +87,6 @@ def text(tokenizer: Tokenizer, events: list[Event]) -> str:
 def reason(events: list[Event]) -> str:
     assert isinstance(events[-1], FinishedEvent), events[-1]
     return events[-1].reason
-
-
-def schema(value: object) -> Grammar:
-    return Grammar("json_schema", json.dumps(value))
 
 
 def conforms(value: object, to: dict[str, object]) -> bool:
@@ -142,6 +142,7 @@ def test_a_constrained_and_a_free_sequence_run_side_by_side(tokenizer: Tokenizer
     [
         (Grammar("regex", "[0-9]{3}-(ab|深圳)"), "[0-9]{3}-(ab|深圳)"),
         (Grammar("lark", 'start: "<" WORD+ ">"\nWORD: /[xyz]{1,4} /'), "<([xyz]{1,4} )+>"),
+        (Grammar("gbnf", 'root ::= "<" word+ ">"\nword ::= [xyz]{1,4} " "'), "<([xyz]{1,4} )+>"),
     ],
 )
 def test_regular_expressions_and_lark_grammars_hold_too(tokenizer: Tokenizer, grammar: Grammar, pattern: str) -> None:
@@ -158,6 +159,9 @@ def test_regular_expressions_and_lark_grammars_hold_too(tokenizer: Tokenizer, gr
         (Grammar("json_schema", "[1"), "JSON schema is not valid"),
         (Grammar("regex", "[0-9{3"), "unclosed"),
         (Grammar("lark", "nothing"), "grammar"),
+        (Grammar("gbnf", "root ::= nothing"), "'nothing'"),
+        (Grammar("regex", "a" * (MAX_SOURCE + 1)), "at most"),
+        (schema({"anyOf": [{"$ref": "#/a"}] * (MAX_REFERENCES + 1)}), "references"),
     ],
 )
 def test_a_grammar_that_is_none_is_refused_with_the_reason(
@@ -197,3 +201,24 @@ def test_masks_after_a_draft_are_those_of_taking_it_and_leave_the_state(tokenize
         if token is not None:
             assert row[token] == 0
             behind.take(token)
+
+
+def test_control_tokens_are_named_by_text_or_number_and_are_no_text(tokenizer: Tokenizer) -> None:
+    number = tokenizer.control_tokens["<|im_start|>"]
+    compiler = GrammarCompiler(lambda: tokenizer, tokenizer.vocab_size)
+    for source in ("start: <|im_start|>", f"start: <[{number}]>"):
+        assert compiler.compile(Grammar("lark", source)).allowed([number]) == 1
+    assert compiler.compile(Grammar("lark", 'start: "<|im_start|>"')).allowed([number]) == 0
+
+
+def test_a_compiled_grammar_used_again_begins_anew_and_few_are_kept(tokenizer: Tokenizer) -> None:
+    compiler = GrammarCompiler(lambda: tokenizer, tokenizer.vocab_size)
+    word = Grammar("regex", "[a-z]{3}")
+    first = tokenizer.encode("abc", add_special=False)[0]
+    for number in range(3 * COMPILED_KEPT):
+        constraint = compiler.compile(word)
+        assert constraint.allowed([first]) == 1
+        constraint.take(first)
+        compiler.compile(Grammar("regex", str(number)))
+    assert len(compiler._compiled) == COMPILED_KEPT
+    assert word in compiler._compiled

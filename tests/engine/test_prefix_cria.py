@@ -30,6 +30,8 @@ class Recording:
         self.vocab_size, self.max_tokens, self.max_outputs = model.vocab_size, model.max_tokens, model.max_outputs
         self.num_blocks, self.kv_block_bytes, self.warnings = model.num_blocks, model.kv_block_bytes, model.warnings
         self.read_kv_block, self.write_kv_block = model.read_kv_block, model.write_kv_block
+        self.causal, self.pooling, self.states = model.causal, model.pooling, model.states
+        self.adapters = model.adapters
         self._model = model
         self.rows: list[NDArray[np.float32]] = []
         self.computed = 0

@@ -65,7 +65,7 @@ class Sink:
 
 @pytest.fixture(autouse=True)
 def _toy_runner_can_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=os.pathsep)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from puna.engine.protocol import (
     Cancel,
     Command,
+    Embed,
     Loaded,
     LoadFailed,
     Message,
@@ -21,11 +22,14 @@ from puna.engine.protocol import (
 )
 from puna.engine.types import (
     CacheReceipt,
+    EmbeddingEvent,
+    EmbeddingRequest,
     EngineUsage,
     ErrorEvent,
     FinishedEvent,
     GenerationRequest,
     Grammar,
+    Priority,
     SamplingParams,
     TokenEvent,
     TokenLogprobs,
@@ -57,9 +61,11 @@ request = st.builds(
     st.none() | st.integers(0, 20),
     st.none() | count,
 )
-commands = st.builds(Submit, request) | st.builds(Cancel, text)
+embedding = st.builds(EmbeddingRequest, text, st.lists(count).map(tuple), st.sampled_from(Priority), text)
+commands = st.builds(Submit, request) | st.builds(Embed, embedding) | st.builds(Cancel, text)
 messages = st.one_of(
     st.builds(TokenEvent, text, count, st.none() | logprobs),
+    st.builds(EmbeddingEvent, text, st.binary()),
     st.builds(FinishedEvent, text, st.sampled_from(["stop", "length", "cancelled"]), usage),
     st.builds(ErrorEvent, text, text, text),
     st.builds(Progress, text, count, count),

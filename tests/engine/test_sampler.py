@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from puna.engine.sampler import Sampler, largest
+from puna.engine.sampler import Sampler, largest, top_p
 from puna.engine.types import SamplingParams
 from puna.errors import InvalidLogits
 from tests.engine import naive_sampler
@@ -210,3 +210,33 @@ def test_a_large_vocabulary_is_not_sorted_whole() -> None:
         sampler.sample(logits, history)
         best = min(best, time.perf_counter() - start)
     assert best < 5e-3
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32), size=st.integers(300, 4000), spread=st.sampled_from([0.0, 1e-3, 0.3, 3.0]),
+    offset=st.sampled_from([0.0, 20.0, -1e6]), share=st.floats(0.05, 0.999), banned=st.floats(0, 0.9),
+)  # fmt: skip
+def test_a_wide_nucleus_is_what_a_full_sort_gives(
+    seed: int, size: int, spread: float, offset: float, share: float, banned: float
+) -> None:
+    random = np.random.default_rng(seed)
+    scores = (offset + spread * random.normal(size=size)).astype(np.float32)
+    scores[random.random(size) < banned] = -np.inf
+    scores[seed % size] = offset + 5 * spread
+    order = np.argsort(-scores, kind="stable")
+    weights = np.exp(scores - scores.max())
+    sums = np.cumsum(weights[order], dtype=np.float64)
+    kept = top_p(scores, share)
+    assert kept is not None
+    assert kept.tolist() == sorted(order[: len(kept)].tolist())  # the likeliest, equals in order of id
+    assert sums[len(kept) - 1] >= share * sums[-1] * (1 - 1e-9)
+    assert len(kept) == 1 or sums[len(kept) - 2] < share * sums[-1] * (1 + 1e-9)
+
+
+@given(st.integers(0, 2**32), st.integers(1, 3000), st.integers(1, 300), st.floats(0.5, 1))
+def test_largest_of_what_a_grammar_leaves_is_a_full_sort_cut_off(seed: int, n: int, k: int, banned: float) -> None:
+    random = np.random.default_rng(seed)
+    array = random.integers(0, 50, n).astype(np.float32)
+    array[random.random(n) < banned] = -np.inf
+    assert largest(array, k).tolist() == sorted(range(n), key=lambda i: (-array[i], i))[:k]

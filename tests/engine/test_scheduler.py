@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from puna.engine.engine import Engine
-from puna.engine.scheduler import BACKGROUND_SECONDS, STALL_SECONDS
+from puna.engine.fairness import BACKGROUND_DUE, BACKGROUND_SHARE, BackgroundShare
+from puna.engine.scheduler import BACKGROUND_SECONDS, STALL_SECONDS, Batch
 from puna.engine.types import Event, FinishedEvent, GenerationRequest, Priority, SamplingParams, TokenEvent
 from puna.models import Chunk
 from tests.engine.toy_model import ToyModel
@@ -129,6 +130,43 @@ def test_a_prompt_in_the_background_gets_no_rows_while_another_needs_them() -> N
     machine.step()
     machine.add(request("chat", 50, 1))
     assert [list(step) for step in chunks_of(machine)[:3]] == [["chat"]] * 3
+
+
+def test_under_unbroken_load_the_background_moves_by_its_share_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = engine(max_tokens=32, num_blocks=24)
+    rows: Counter[bool] = Counter()  # in the background or not
+
+    def count(batch: Batch, _seconds: float) -> None:
+        for sequence, chunk in batch:
+            rows[sequence.in_background] += len(chunk.tokens)
+
+    monkeypatch.setattr(machine.scheduler, "learn", count)
+    machine.add(request("title", 120, 4, BACKGROUND))
+    ended: list[str] = []
+    for number in range(1000):
+        if sum(not s.in_background for s in machine.scheduler) < 6:  # more than there are seats
+            machine.add(request(f"chat{number}", 64, 0))
+        elif "title" not in ended:
+            ended += [event.id for event in machine.step() if isinstance(event, FinishedEvent)]
+    assert "title" in ended
+    assert 0.03 < rows[True] / rows[False] < 0.08
+
+
+def test_a_background_is_due_for_what_it_waited_and_owes_nothing_for_when_it_was_alone() -> None:
+    turn = BACKGROUND_DUE / BACKGROUND_SHARE
+
+    def due_after(*charges: tuple[bool, float]) -> bool:
+        share = BackgroundShare()
+        share.enter(True)
+        share.charge(True, 10_000)  # alone
+        share.enter(False)
+        for in_background, cost in charges:
+            share.charge(in_background, cost)
+        return share.due
+
+    assert not due_after((False, turn - 1))
+    assert due_after((False, turn + 1))
+    assert not due_after((False, turn + 1), (True, BACKGROUND_DUE))
 
 
 def test_a_client_with_many_requests_does_not_hold_up_one_with_a_single_one() -> None:

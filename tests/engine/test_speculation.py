@@ -218,3 +218,16 @@ def test_answers_with_speculation_are_those_without(
         return [tokens(each) for each in events.values()]
 
     assert answers(None) == answers(0)
+
+
+def test_a_client_pays_for_what_was_proposed_and_right() -> None:
+    """Else whose text repeats itself would have many times the tokens of another for the same share."""
+    machine = parrot(max_sequences=2)
+    machine.add(copying("copy", client="a"))
+    [sequence] = machine.scheduler
+    while machine.has_work:
+        last_length, paid = len(sequence), machine.scheduler._shares.served("a")
+        machine.step()
+    assert sequence.accepted > 20
+    answers = last_length - len(sequence.request.prompt) - sequence.accepted
+    assert paid >= len(sequence.request.prompt) + sequence.accepted / 2 + answers

@@ -35,7 +35,10 @@ class ToyModel:
         self.max_tokens = max_tokens
         self.max_outputs = max_outputs
         self.num_blocks = num_blocks
+        self.causal = True
+        self.pooling = "mean"
         self.warnings: tuple[str, ...] = ()
+        self.adapters: dict[str, bytes] = {}
         self.steps: list[list[int]] = []  # the chunks' lengths, step by step
         random = np.random.default_rng(seed)  # the weights depend on nothing but seed and vocabulary
         self._embedding = random.normal(size=(vocab_size, WIDTH))
@@ -49,12 +52,19 @@ class ToyModel:
         for chunk in chunks:
             for position, token in enumerate(chunk.tokens, chunk.start):
                 self._cache[chunk.block_table[position // BLOCK_SIZE], position % BLOCK_SIZE] = token
+        self._states = np.array(
+            [self._state(c.block_table, c.start + i) for c in chunks for i in c.states], np.float32
+        ).reshape(-1, WIDTH)
         rows = [
             self._attend(chunk.block_table, end)
             for chunk in chunks
             for end in range(chunk.start + len(chunk.tokens) - chunk.outputs, chunk.start + len(chunk.tokens))
         ]
         return np.array(rows, np.float32).reshape(len(rows), self.vocab_size)
+
+    def states(self) -> NDArray[np.float32]:
+        """Of the rows that the last step's chunks wanted."""
+        return self._states
 
     @property
     def kv_block_bytes(self) -> int:
@@ -70,19 +80,24 @@ class ToyModel:
         self._cache[index] = np.frombuffer(data, self._cache.dtype)
 
     def _attend(self, block_table: Sequence[int], position: int) -> NDArray[np.float64]:
+        logits: NDArray[np.float64] = self._state(block_table, position) @ self._output * 3
+        return logits
+
+    def _state(self, block_table: Sequence[int], position: int) -> NDArray[np.float64]:
         stored = self._cache[list(block_table)].reshape(-1)[: position + 1]
         assert (stored != EMPTY).all(), "attention to a position that was never computed"
         states = self._embedding[stored] + self._position[: position + 1]
         scores = states @ states[-1] / WIDTH
         weights = np.exp(scores - scores.max())
-        logits: NDArray[np.float64] = (weights @ states / weights.sum()) @ self._output * 3
-        return logits
+        state: NDArray[np.float64] = weights @ states / weights.sum()
+        return state
 
     def _check_limits(self, chunks: Sequence[Chunk]) -> None:
         assert chunks, "an empty step"
         assert sum(len(c.tokens) for c in chunks) <= self.max_tokens, "more rows than the step has"
         assert sum(c.outputs for c in chunks) <= self.max_outputs, "more outputs than the step has"
         assert all(0 <= c.outputs <= len(c.tokens) and c.tokens for c in chunks)
+        assert all(0 <= i < len(c.tokens) for c in chunks for i in c.states)
         assert all(0 <= token < self.vocab_size for c in chunks for token in c.tokens)
         used = Counter(block for c in chunks for block in set(c.block_table))
         assert all(len(c.block_table) == len(set(c.block_table)) for c in chunks), "a block twice in a sequence"

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from puna.engine import OnProgress
 from puna.engine.engine import Engine
-from puna.engine.runner import OnProgress, serve
+from puna.engine.runner import serve
 from puna.errors import UnsupportedModel
 from puna.models import Chunk
 from tests.engine.toy_model import ToyModel

@@ -123,7 +123,6 @@ def test_a_stored_models_own_system_messages_and_parameters_are_used(models: Pat
         ("system", b"Be brief."),
         ("messages", json.dumps(turns).encode()),
         ("params", b'{"num_ctx": 512, "mirostat": 2}'),
-        ("template", b"{{ .Prompt }}"),
     ]
     add_model(models, layers=layers)
     with Runtime(Store(models)) as runtime:
@@ -133,6 +132,5 @@ def test_a_stored_models_own_system_messages_and_parameters_are_used(models: Pat
     turns_text = "<|im_start|>user\n1+1<|im_end|>\n<|im_start|>assistant\n2<|im_end|>\n"
     assert prompt.text == system + turns_text + "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
     assert prompt.context.limit == 512
-    assert any("Go template" in warning for warning in prompt.warnings)
     assert any("mirostat" in warning for warning in prompt.warnings)
     assert "Be brief." not in own.text

@@ -16,7 +16,7 @@ from puna.errors import ModelNotFound, PunaError, RunnerDied
 from puna.runtime import FOREVER, ChatRequest, CompletionRequest, Delta, Event, Finished, Options, Runtime
 from puna.runtime.types import SinkEvent
 from puna.store import Store
-from tests.store.ollama_store import add_model
+from tests.store.ollama_store import CRIA, add_model
 
 GREEDY = Options(temperature=0)
 # No token that ends an answer may come: it goes on until the context is full.
@@ -25,7 +25,7 @@ ENDLESS = Options(temperature=0, logit_bias=dict.fromkeys(EOG_IDS, -math.inf))
 
 
 def ask(text: str, options: Options = GREEDY, keep_alive: float | None = None) -> ChatRequest:
-    return ChatRequest("cria", (Message("user", text),), options, keep_alive)
+    return ChatRequest("cria", (Message("user", text),), options, keep_alive=keep_alive)
 
 
 def text_of(events: list[Event]) -> str:
@@ -264,3 +264,15 @@ def test_a_closed_runtime_fails_open_requests_and_takes_no_more(models: Path) ->
         list(stream)
     with pytest.raises(PunaError, match="closed"):
         runtime.load("cria")
+
+
+def test_a_models_draft_layer_saves_steps_and_changes_no_answer(models: Path) -> None:
+    """cria, drafting for itself, is always right; `draft_num_predict: 0` leaves it out."""
+    add_model(models, "registry.ollama.ai/library/drafted/latest", layers=[("draft", CRIA.read_bytes())])
+    with Runtime(Store(models), threads=1) as runtime:
+        request = replace(ask("What can you do?"), model="drafted")
+        plain = list(runtime.stream(replace(request, options=replace(GREEDY, draft_tokens=0))))
+        quick = list(runtime.stream(request))
+    assert finished(quick).token_ids == finished(plain).token_ids
+    assert finished(plain).usage.accepted_tokens == 0
+    assert finished(quick).usage.accepted_tokens > len(finished(quick).token_ids) / 2

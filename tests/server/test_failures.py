@@ -14,6 +14,7 @@ import httpx
 import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
+from prometheus_client.parser import text_string_to_metric_families
 
 from puna.runtime import Runtime
 from puna.store import Store
@@ -39,33 +40,53 @@ def wait_until(true: Callable[[], bool], seconds: float) -> bool:
     return true()
 
 
-def send(url: str, path: str, body: dict[str, Any]) -> socket.socket:
+def send(url: str, path: str, body: dict[str, Any], headers: dict[str, str] | None = None) -> socket.socket:
     """POST by hand; the socket is the caller's to read and to close."""
     data = json.dumps(body).encode()
     parts = urlsplit(url)
     connection = socket.create_connection((parts.hostname, parts.port or 80))
-    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n\r\n"
+    more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n{more}\r\n"
     connection.sendall(head.encode() + data)
     return connection
+
+
+def cancelled_answers(http: httpx.Client) -> float:
+    """How many of cria's answers ended because they were cancelled, by the server's own count."""
+    families = text_string_to_metric_families(http.get("/metrics").text)
+    samples = next(family for family in families if family.name == "puna_answers").samples
+    wanted = {"model": "cria:latest", "reason": "cancelled"}
+    return sum(s.value for s in samples if s.name == "puna_answers_total" and s.labels == wanted)
 
 
 @pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions"])
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_goes_away_stops_its_generation(url: str, http: httpx.Client, path: str, stream: bool) -> None:
     http.post("/api/generate", json={"model": "cria"})
+    before = cancelled_answers(http)
     connection = send(url, path, {**CHAT, "temperature": 0, "stream": stream})
     assert wait_until(lambda: loaded(http)["open_requests"] == 1, 2)
     if stream:
         assert b"200 OK" in connection.recv(100)
     connection.close()
-    assert wait_until(lambda: loaded(http)["open_requests"] == 0, 0.5)
+    assert wait_until(lambda: loaded(http)["open_requests"] == 0, 2)
+    assert wait_until(lambda: cancelled_answers(http) == before + 1, 2), "it ended by itself"
 
 
-def test_the_generation_above_would_not_have_ended_by_itself(http: httpx.Client) -> None:
+def test_an_endless_generation_ends_where_the_context_is_full(http: httpx.Client) -> None:
     reply = http.post("/api/chat", json={**CHAT, "stream": False}).json()
     assert reply["done_reason"] == "length"
     assert reply["prompt_eval_count"] + reply["eval_count"] == reply["context"]["limit"]
-    assert reply["total_duration"] > 0.5e9, "sooner than the half second in which it must have been cancelled"
+
+
+@pytest.mark.parametrize("path", ["/api/embed", "/v1/embeddings"])
+def test_a_client_that_goes_away_ends_its_embeddings(url: str, http: httpx.Client, path: str) -> None:
+    http.post("/api/generate", json={"model": "cria"})
+    texts = [f"{number} " + "word " * 1000 for number in range(200)]
+    connection = send(url, path, {"model": "cria", "input": texts})
+    assert wait_until(lambda: loaded(http)["open_requests"] == 1, 5)
+    connection.close()
+    assert wait_until(lambda: loaded(http)["open_requests"] == 0, 0.5)
 
 
 def test_a_killed_runner_ends_an_ollama_stream_with_an_error_line(http: httpx.Client) -> None:
@@ -93,6 +114,26 @@ def test_a_killed_runner_raises_in_openais_client(url: str, http: httpx.Client) 
         with pytest.raises(openai.APIError, match="SIGKILL"):
             list(stream)
         assert client.chat.completions.create(model="cria", messages=messages).choices
+
+
+def test_a_killed_runner_fails_a_response_then_raises_in_openais_client(url: str, http: httpx.Client) -> None:
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="x", max_retries=0) as client:
+        stream = client.responses.create(model="cria", input="hi", stream=True, extra_body={"options": ENDLESS})
+        events = [next(stream)]
+        os.kill(loaded_pid(http), signal.SIGKILL)
+        with pytest.raises(openai.APIError, match="SIGKILL"):
+            events.extend(stream)
+        assert events[-1].type == "response.failed"
+        assert events[-1].response.status == "failed"
+        assert client.responses.create(model="cria", input="hi").output_text
+        completion = client.completions.create(
+            model="cria", prompt="How are", stream=True, extra_body={"options": ENDLESS}
+        )
+        next(completion)
+        os.kill(loaded_pid(http), signal.SIGKILL)
+        with pytest.raises(openai.APIError, match="SIGKILL"):
+            list(completion)
+        assert client.completions.create(model="cria", prompt="How are").choices
 
 
 def test_a_runner_killed_before_the_first_token_gives_a_status(models: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import re
 from typing import Any
 
 import httpx
@@ -26,8 +27,7 @@ def content(chunks: list[dict[str, Any]], index: int = 0) -> str:
 def test_models_are_listed_and_found_by_any_case(http: httpx.Client) -> None:
     listed = http.get("/v1/models").json()
     assert listed["object"] == "list"
-    [model] = listed["data"]
-    assert model["id"] == "cria:latest"
+    [model] = [each for each in listed["data"] if each["id"] == "cria:latest"]
     assert model["owned_by"] == "library"
     assert isinstance(model["created"], int)
     assert http.get("/v1/models/Cria").json() == model
@@ -122,9 +122,9 @@ def test_content_parts_developer_role_and_nulls_are_accepted(http: httpx.Client)
 
 
 def test_what_is_ignored_is_told(http: httpx.Client) -> None:
-    response = chat(http, tools=[{}], reasoning_effort="low", bogus=1, user="me")
+    response = chat(http, tools=[{"type": "web_search"}], chat_template_kwargs={"date": "now"}, bogus=1, user="me")
     warnings = response.json()["puna"]["warnings"]
-    for word in ("tools", "reasoning_effort", "bogus"):
+    for word in ("web_search", "date", "bogus"):
         assert any(word in warning for warning in warnings), word
     assert not any("user" in warning for warning in warnings)
     assert json.loads(response.headers["x-puna-warnings"]) == warnings
@@ -132,6 +132,13 @@ def test_what_is_ignored_is_told(http: httpx.Client) -> None:
     assert "messages.name" in named["puna"]["warnings"][0]
     streamed = events(chat(http, stream=True, bogus=1))
     assert "bogus" in streamed[-1]["puna"]["warnings"][0]
+
+
+def test_punas_own_fields_stand_in_the_same_body(http: httpx.Client) -> None:
+    reply = chat(http, num_ctx=300, top_k=1, min_p=0.1, typical_p=1, repeat_penalty=1.1, keep_alive="5m", temperature=9)
+    assert reply.json()["puna"]["context"]["limit"] == 300
+    assert reply.json()["puna"]["warnings"] == []
+    assert reply.json()["choices"] == chat(http, top_k=1, repetition_penalty=1.1, temperature=3).json()["choices"]
 
 
 def test_ollamas_options_work_here_too(http: httpx.Client) -> None:
@@ -153,7 +160,14 @@ def test_ollamas_options_work_here_too(http: httpx.Client) -> None:
         ({"n": 0}, 400, None, "n must be"),
         ({"n": 129}, 400, None, "n must be"),
         ({"top_logprobs": 21}, 400, None, "top_logprobs"),
-        ({"tool_choice": "required"}, 400, None, "tool_choice"),
+        ({"tool_choice": "required"}, 400, None, "no tools to call"),
+        ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, 400, None, "'f'"),
+        ({"tool_choice": "perhaps"}, 400, None, "tool_choice"),
+        ({"tools": [{"type": "function"}]}, 400, None, "needs its function"),
+        ({"functions": [{"name": "f"}], "tools": [{"type": "web_search"}]}, 400, None, "old name of tools"),
+        ({"guided_regex": "a", "guided_choice": ["b"]}, 400, None, "guided_regex, guided_choice"),
+        ({"guided_choice": []}, 400, None, "at least one"),
+        ({"guided_json": "{"}, 400, None, "not valid JSON"),
         ({"modalities": ["audio"]}, 400, None, "modalities"),
         ({"reasoning_effort": "much"}, 400, None, "reasoning_effort"),
         ({"logit_bias": {"x": 1}}, 400, None, "logit_bias"),
@@ -187,8 +201,56 @@ def test_errors_have_openais_shape(
         assert error["type"] == ("not_found_error" if status == 404 else "invalid_request_error")
 
 
+@pytest.mark.parametrize(
+    "path", ["/v1/audio/transcriptions", "/v1/audio/speech", "/v1/images/generations", "/v1/moderations", "/v1/uploads"]
+)
+def test_what_is_not_here_says_so_and_is_no_error_of_the_server(http: httpx.Client, path: str) -> None:
+    response = http.post(path, files={"file": b"RIFF"}, data={"model": "cria"})
+    assert response.status_code == 404
+    error = response.json()["error"]
+    assert (error["code"], error["message"]) == ("unknown_url", f"there is no {path} here")
+
+
 def test_even_the_routers_own_errors_have_openais_shape(http: httpx.Client) -> None:
-    for response, status in ((http.get("/v1/nope"), 404), (http.get("/v1/chat/completions"), 405)):
+    for response, status in ((http.get("/v1/nope"), 404), (http.put("/v1/chat/completions"), 405)):
         assert response.status_code == status
         assert response.json()["error"]["message"]
     assert http.post("/v1/chat/completions", content=b"{").json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    ("fields", "pattern"),
+    [
+        ({"guided_choice": ["yes", "no (really)"]}, r"yes|no \(really\)"),
+        ({"guided_regex": "[ab]{4}"}, "[ab]{4}"),
+        ({"guided_json": '{"enum": ["a", "b"]}'}, '"[ab]"'),
+        ({"json_schema": {"const": 7}}, "7"),
+        # as Vercel's AI SDK sends it
+        (
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {
+                        "name": "response",
+                        "strict": True,
+                        "schema": {"$schema": "http://json-schema.org/draft-07/schema#", "const": 6},
+                    },
+                }
+            },
+            "6",
+        ),
+        ({"structured_outputs": {"choice": ["x", "y"]}}, "[xy]"),
+        ({"structured_outputs": {"json": {"const": 8}}}, "8"),
+        ({"structured_outputs": {"grammar": 'root ::= "a" [0-9] "b"'}}, "a[0-9]b"),
+        ({"grammar": 'root ::= "a" [0-9] "b"'}, "a[0-9]b"),
+        ({"response_format": {"type": "grammar", "grammar": 'root ::= "a" [0-9] "b"'}}, "a[0-9]b"),
+        ({"response_format": {"type": "json_object", "schema": {"const": 9}}}, "9"),
+    ],
+)
+def test_an_answer_is_held_to_what_other_servers_clients_ask_for(
+    http: httpx.Client, fields: dict[str, Any], pattern: str
+) -> None:
+    reply = chat(http, **fields, temperature=2, seed=1).json()
+    assert re.fullmatch(pattern, reply["choices"][0]["message"]["content"])
+    assert reply["puna"]["grammar_enforced"] is True
+    assert reply["puna"]["warnings"] == []

@@ -66,7 +66,7 @@ def test_an_edited_message_is_said_to_differ(http: httpx.Client) -> None:
 
 
 def test_a_prefix_survives_a_restart_of_the_server_and_an_unload(models: Path, cache: Path) -> None:
-    environment = {"PUNA_CACHE": str(cache), "PUNA_PREFIX_CACHE": "100MB"}
+    environment: dict[str, Any] = {"PUNA_CACHE": str(cache), "PUNA_PREFIX_CACHE": "100MB"}
     with server_process(models, **environment) as url:
         assert ask(url)["reason"] == "nothing cached"
         httpx.post(f"{url}/api/generate", json={"model": "cria", "keep_alive": 0}, timeout=30).raise_for_status()
@@ -79,7 +79,7 @@ def test_a_prefix_survives_a_restart_of_the_server_and_an_unload(models: Path, c
 
 
 def test_a_runner_killed_at_any_moment_leaves_a_cache_that_can_be_read(models: Path, cache: Path) -> None:
-    environment = {"PUNA_CACHE": str(cache), "PUNA_PREFIX_CACHE": "100MB"}
+    environment: dict[str, Any] = {"PUNA_CACHE": str(cache), "PUNA_PREFIX_CACHE": "100MB"}
     with server_process(models, **environment) as url:
         for _ in range(3):
             receipt = ask(url)

@@ -101,11 +101,27 @@ def test_a_local_page_passes_its_preflight_and_reads_our_headers(http: httpx.Cli
     assert preflight.status_code == 204
     assert preflight.headers["access-control-allow-origin"] == origin
     allowed = preflight.headers["access-control-allow-headers"].lower()
-    for name in ("authorization", "content-type", "x-stainless-os", "x-stainless-new"):
+    for name in (
+        "authorization",
+        "content-type",
+        "x-stainless-os",
+        "x-stainless-new",
+        "x-api-key",
+        "anthropic-version",
+    ):
         assert name in allowed
     answer = http.get("/v1/models", headers={"Origin": origin})
     assert answer.headers["access-control-allow-origin"] == origin
-    assert "x-puna-context" in answer.headers["access-control-expose-headers"]
+    exposed = answer.headers["access-control-expose-headers"]
+    for name in ("x-puna-context", "x-puna-warnings", "Retry-After", "request-id"):
+        assert name in exposed
+
+
+def test_a_page_elsewhere_that_was_allowed_may_reach_this_machine(guarded: str) -> None:
+    """Chrome asks for that beyond CORS (Private Network Access)."""
+    headers = {"Origin": "https://app.example.org", "Access-Control-Request-Private-Network": "true"}
+    answer = httpx.options(guarded + "/api/chat", headers=headers)
+    assert answer.headers["access-control-allow-private-network"] == "true"
 
 
 def test_a_preflight_needs_no_key_and_origins_can_be_added(guarded: str) -> None:

@@ -11,7 +11,22 @@ from typing import Annotated
 
 import typer
 
-from puna.cli import bench, manage, run, serve, text
+from puna.cli import (
+    bench,
+    create,
+    documents,
+    keys,
+    manage,
+    plan,
+    quantize,
+    run,
+    serve,
+    show,
+    store,
+    text,
+    transfer,
+    webui,
+)
 from puna.errors import PunaError
 
 app = typer.Typer(
@@ -40,15 +55,30 @@ def _options(
     pass
 
 
-app.command("run")(run.run)
+app.command("run", cls=run.RunCommand)(run.run)
+app.command("pull")(transfer.pull)
+app.command("push")(transfer.push)
+app.command("create")(create.create)
+app.command("quantize")(quantize.quantize)
+app.command("imatrix")(quantize.imatrix)
 app.command("serve")(serve.serve)
+app.command("webui")(webui.webui)
 app.command("list")(manage.list_models)
 app.command("ls", hidden=True)(manage.list_models)
-app.command("show")(manage.show)
+app.command("show")(show.show)
 app.command("ps")(manage.ps)
 app.command("stop")(manage.stop)
+app.command("rm")(store.rm)
+app.command("cp")(store.cp)
+app.command("prune")(store.prune)
+app.command("verify")(store.verify)
 app.command("tokenize")(text.tokenize)
 app.command("render")(text.render)
+app.command("index")(documents.index)
+app.command("search")(documents.search)
+app.command("ask")(documents.ask)
+app.add_typer(keys.app, name="keys")
+app.command("plan")(plan.plan)
 app.command("bench")(bench.bench)
 
 

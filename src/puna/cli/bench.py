@@ -1,5 +1,5 @@
-"""`puna bench`: how fast a model runs here. Measures `Model.forward` itself, in this process: no server, no sampling
-but the likeliest token, no text."""
+"""`puna bench`: how fast a model runs here, beside what `puna plan` predicts. Measures `Model.forward` itself, in this
+process: no server, no sampling but the likeliest token, no text. Or what the machine itself can do: --calibrate."""
 
 from __future__ import annotations
 
@@ -12,39 +12,80 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from puna.cli.output import human_size
+from puna.cli.output import human_size, table
 from puna.errors import InvalidRequest
 
 if TYPE_CHECKING:
+    from puna.gguf import ModelFile
     from puna.models import Model
+    from puna.planner.runs import Predicted, Work
 
 SEED = 1
 
 
 def bench(
-    model: Annotated[str, typer.Argument(help="A name, or the path of a GGUF file or a Hugging Face folder.")],
+    model: Annotated[
+        str | None, typer.Argument(help="A name, or the path of a GGUF file or a Hugging Face folder.")
+    ] = None,
     prompt_tokens: Annotated[int, typer.Option(min=1, help="Tokens of the prompt.")] = 512,
     gen_tokens: Annotated[int, typer.Option(min=1, help="Tokens decoded right after the prompt.")] = 64,
     depth: Annotated[int, typer.Option(min=0, help="Tokens in the context before the prompt (not timed).")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads to compute with.")] = None,
     repeat: Annotated[int, typer.Option(min=1, help="Measurements; the medians are printed.")] = 3,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="First measure what this machine reaches, for `puna plan`.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Measure prefill and decode speed."""
+    """Measure prefill and decode speed, beside what was predicted."""
+    from puna import hardware
+    from puna.planner.runs import Work
+
+    threads = threads or hardware.threads()
+    if calibrate:
+        _calibrate(threads, as_json=as_json and model is None)
+    elif model is None:
+        raise typer.BadParameter("name a model, or give --calibrate")
+    if model is not None:
+        _bench(model, Work(prompt_tokens, gen_tokens, depth), threads, repeat, as_json=as_json)
+
+
+def _calibrate(threads: int, *, as_json: bool) -> None:
+    from puna.cli.progress import Progress
+    from puna.planner import calibration, measuring, runs
+
+    with Progress("measuring this machine") as progress:
+        found = measuring.calibrate(threads, progress.update)
+    path = calibration.save(found)
+    runs.forget()
+    if as_json:
+        typer.echo(json.dumps(dataclasses.asdict(found)))
+        return
+    rows = [(name, f"{rate.read / 1e9:.1f}", f"{rate.compute / 1e9:.0f}") for name, rate in found.layouts.items()]
+    rows.append(("limit", f"{found.read / 1e9:.1f}", f"{found.dot / 1e9:.0f}"))
+    typer.echo(table(("WEIGHTS", "DECODE GB/S", "PREFILL GOPS"), rows))
+    typer.echo(f"kept in {path}", err=True)
+
+
+def _bench(model: str, work: Work, threads: int, repeat: int, *, as_json: bool) -> None:
     from puna import hardware
     from puna.cli.progress import Progress
     from puna.gguf import open_model
     from puna.models import BLOCK_SIZE, load
+    from puna.planner import here
+    from puna.planner.anatomy import anatomy_of
+    from puna.planner.runs import predict
     from puna.store import Store
 
     local = Store().resolve(model)
     file = open_model(local.path)
-    work = Work(prompt_tokens, gen_tokens, depth)
-    threads = threads or hardware.threads()
     with Progress(f"loading {model}") as progress:
         loaded = load(file, threads=threads, num_blocks=-(-work.length // BLOCK_SIZE), progress=progress.update)
     try:
         report = measure(loaded, work, repeat)
+        predicted = predict(anatomy_of(file), work, here.rates(threads))
+        if not work.depth:
+            remember(file, predicted, report, threads)
     finally:
         loaded.close()
         file.close()
@@ -57,23 +98,10 @@ def bench(
             "threads": threads,
             "repeat": repeat,
         }
-        typer.echo(json.dumps({**facts, **dataclasses.asdict(work), **dataclasses.asdict(report)}))
+        told = {f"predicted_{name}_tokens_per_second": rate for name, rate in dataclasses.asdict(predicted).items()}
+        typer.echo(json.dumps({**facts, **dataclasses.asdict(work), **dataclasses.asdict(report), **told}))
     else:
-        typer.echo(_sentences(report, work, loaded.weight_bytes, threads))
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What one measurement does: `depth` tokens unmeasured, then the prompt, then one step per decoded token."""
-
-    prompt_tokens: int
-    gen_tokens: int
-    depth: int
-
-    @property
-    def length(self) -> int:
-        """Tokens in the context at the end."""
-        return self.depth + self.prompt_tokens + self.gen_tokens
+        typer.echo(_sentences(report, predicted, work, loaded.weight_bytes, threads))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +111,19 @@ class Report:
     prefill_tokens_per_second: float
     decode_tokens_per_second: float
     decode_gigabytes_per_second: float
+
+
+def remember(file: ModelFile, predicted: Predicted, report: Report, threads: int) -> None:
+    """Keep both, so that later predictions can be corrected."""
+    from puna.planner import runs
+    from puna.planner.plan import file_type
+
+    runs.note(
+        runs.Run(
+            file_type(file), threads, predicted.prefill, report.prefill_tokens_per_second, predicted.decode,
+            report.decode_tokens_per_second,
+        )
+    )  # fmt: skip
 
 
 def measure(model: Model, work: Work, repeat: int) -> Report:
@@ -132,11 +173,17 @@ def _feed(model: Model, tokens: list[int], start: int, work: Work) -> int:
     return following
 
 
-def _sentences(report: Report, work: Work, weight_bytes: int, threads: int) -> str:
+def _sentences(report: Report, predicted: Predicted, work: Work, weight_bytes: int, threads: int) -> str:
     rows = (
-        (report.prefill_tokens_per_second, "tokens/s", f"prefill of {work.prompt_tokens} tokens"),
-        (report.decode_tokens_per_second, "tokens/s", f"decoding {work.gen_tokens} tokens right after them"),
-        (report.decode_gigabytes_per_second, "GB/s", f"for {human_size(weight_bytes)} of weights a token"),
-    )
-    lines = [f"{value:12.1f} {unit:<9} {what}" for value, unit, what in rows]
+        (report.prefill_tokens_per_second, "tokens/s", f"prefill of {work.prompt_tokens} tokens", predicted.prefill),
+        (
+            report.decode_tokens_per_second, "tokens/s", f"decoding {work.gen_tokens} tokens right after them",
+            predicted.decode,
+        ),
+        (report.decode_gigabytes_per_second, "GB/s", f"for {human_size(weight_bytes)} of weights a token", None),
+    )  # fmt: skip
+    lines = [
+        f"{value:12.1f} {unit:<9} {what}" + (f" (predicted: {told:.1f})" if told is not None else "")
+        for value, unit, what, told in rows
+    ]
     return "\n".join([*lines, f"on {threads} thread{'s' if threads > 1 else ''}"])

@@ -18,6 +18,12 @@ def serve(
         str | None,
         typer.Option(help="Bearer key to ask for; PUNA_API_KEY hides it from other users' process lists."),
     ] = None,
+    no_auth: Annotated[
+        bool, typer.Option("--no-auth", help="Ask nobody for a key, even where other machines reach the server.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse requests of which something would be ignored.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Log more.")] = False,
 ) -> None:
     """Serve Ollama's and OpenAI's APIs until Ctrl-C."""
@@ -29,6 +35,8 @@ def serve(
         address.host,
         address.port if port is None else port,
         api_key=api_key,
+        no_auth=no_auth,
+        strict=strict,
         log_level="debug" if verbose else "info",
         on_ready=lambda url: typer.echo(f"Puna is listening on {url} (Ollama's API at /api, OpenAI's at /v1)"),
     )

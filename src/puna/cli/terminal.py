@@ -5,6 +5,7 @@ Knows nothing of models or commands.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import typer
@@ -14,19 +15,26 @@ from prompt_toolkit.formatted_text import HTML
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 
 QUOTES = '"""'
+_SYSTEM = re.compile(r"\s*/(set )?system\s+")  # what a system message is typed after
 
 
 class MessageReader:
     """Asks for messages; what was typed is kept in the file `history` for the next chat."""
 
     def __init__(self, history: Path) -> None:
+        self._history = _open_history(history)
         self._session: PromptSession[str] = PromptSession(
             message=">>> ",
-            history=_open_history(history),
+            history=self._history,
             multiline=Condition(lambda: is_open(self._session.default_buffer.text)),
             prompt_continuation="... ",
             placeholder=HTML("<ansigray>Send a message (/? for help)</ansigray>"),
         )
+
+    def keep_history(self, wanted: bool) -> None:
+        """Whether what is typed from now on is kept for the next chat, and offered again in this one."""
+        self._session.history = self._history if wanted else InMemoryHistory()
+        self._session.default_buffer.history = self._session.history
 
     def read(self) -> str:
         """One message, without its quotes. Raises KeyboardInterrupt on Ctrl-C and EOFError on Ctrl-D."""
@@ -34,8 +42,8 @@ class MessageReader:
 
 
 def is_open(text: str) -> bool:
-    """Whether a message begun with triple quotes still waits for those at its end."""
-    text = text.strip()
+    """Whether a message, or a system message, begun with triple quotes still waits for those at its end."""
+    text = _SYSTEM.sub("", text, count=1).strip()
     return text.startswith(QUOTES) and not (len(text) >= 2 * len(QUOTES) and text.endswith(QUOTES))
 
 

@@ -7,10 +7,13 @@
                    prefix_hash names blocks, model_key models, prefix_history says where prompts differ
     capacity       how many blocks there are
     scheduler      which tokens go into the next step; fairness and chunk_size say whose and how many
+    image_reader   images of prompts to the vectors that take tokens' places
+    pooling        final states to the vector of a text
     sampler        logits to a token; logprobs: how likely it was
     grammar        which tokens may come
     speculation    tokens proposed to be checked together; draft_model: those of a small model
     engine         schedule, forward, sample, postprocess
+    loading        from a file to an engine
     protocol       the lines between parent and runner
     runner         the child process: one model, one engine
     process        the parent's side of it
@@ -24,6 +27,8 @@ from __future__ import annotations
 from puna.engine.process import OnProgress, RunnerProcess, Sink
 from puna.engine.types import (
     CacheReceipt,
+    EmbeddingEvent,
+    EmbeddingRequest,
     EngineUsage,
     ErrorEvent,
     Event,
@@ -31,6 +36,7 @@ from puna.engine.types import (
     FinishReason,
     GenerationRequest,
     Grammar,
+    Image,
     Priority,
     SamplingParams,
     TokenEvent,
@@ -39,6 +45,8 @@ from puna.engine.types import (
 
 __all__ = [
     "CacheReceipt",
+    "EmbeddingEvent",
+    "EmbeddingRequest",
     "EngineUsage",
     "ErrorEvent",
     "Event",
@@ -46,6 +54,7 @@ __all__ = [
     "FinishedEvent",
     "GenerationRequest",
     "Grammar",
+    "Image",
     "OnProgress",
     "Priority",
     "RunnerProcess",

@@ -25,8 +25,11 @@ def capacity(config: ModelConfig, kv_type: str, *, context: int, max_sequences: 
     """At least one sequence of `context` tokens; beyond that no more than a share of the memory.
 
     That is a quarter of the machine's, and half of what is free when `weights` bytes are loaded. At most the trained
-    context, and as many full contexts as there are sequences.
+    context, and as many full contexts as there are sequences. A model that sees whole texts needs blocks for one step.
     """
+    if not config.causal:
+        longest = max(context, config.context_length)
+        return Capacity(longest, models.blocks_for(longest) + models.MAX_TOKENS)
     room = spare_bytes(weights) // block_bytes(config, kv_type)
     longest = max(context, min(config.context_length, room * BLOCK_SIZE))
     return Capacity(longest, max(models.blocks_for(longest), min(room, max_sequences * models.blocks_for(longest))))

@@ -19,15 +19,26 @@ from numpy.typing import NDArray
 from puna.engine.block_manager import BlockManager
 from puna.engine.draft_model import DraftModel
 from puna.engine.grammar import Constraint, GrammarCompiler, Masks
+from puna.engine.image_reader import ImageReader
 from puna.engine.logprobs import token_logprobs
-from puna.engine.model import Model
+from puna.engine.model import ImageEncoder, Model
+from puna.engine.pooling import Pooler
 from puna.engine.prefix_cache import PrefixCache
 from puna.engine.prefix_store import PrefixStore
 from puna.engine.scheduler import Batch, Scheduler
 from puna.engine.sequence import Sequence, SequenceStatus
 from puna.engine.speculation import MAX_ROWS, MIN_DRAFT
-from puna.engine.types import ErrorEvent, Event, FinishedEvent, GenerationRequest, TokenEvent, TokenLogprobs
-from puna.errors import ContextOverflow, InvalidRequest, PunaError
+from puna.engine.types import (
+    EmbeddingEvent,
+    EmbeddingRequest,
+    ErrorEvent,
+    Event,
+    FinishedEvent,
+    GenerationRequest,
+    TokenEvent,
+    TokenLogprobs,
+)
+from puna.errors import ContextOverflow, InvalidRequest, PunaError, UnsupportedModel
 from puna.models import BLOCK_SIZE, Chunk
 from puna.tokenizer import Tokenizer
 
@@ -56,28 +67,35 @@ class Engine:
         prefix_store: PrefixStore | None = None,
         tokenizer: Callable[[], Tokenizer] | None = None,
         draft: DraftModel | None = None,
+        encoder: ImageEncoder | None = None,
         check: bool = False,
     ) -> None:
         """The store is the engine's from now on: `close` closes it. A grammar needs the model's `tokenizer`.
         A `draft` model of the same vocabulary (`check_vocabularies`) proposes tokens where the text itself does not.
+        Without an `encoder` prompts have no images.
 
         Raises InvalidRequest if the model was loaded with too few KV blocks or outputs for that.
         """
         if context < 1 or context > model.num_blocks * BLOCK_SIZE:
             room = model.num_blocks * BLOCK_SIZE
             raise InvalidRequest(f"a context of {context} tokens: it must be between 1 and the KV cache's {room}")
-        if not 1 <= max_sequences <= min(model.max_outputs, model.max_tokens):
-            most = min(model.max_outputs, model.max_tokens)
+        most = min(model.max_outputs, model.max_tokens) if model.causal else model.max_tokens
+        if not 1 <= max_sequences <= most:
             raise InvalidRequest(f"{max_sequences} sequences at once: this model was loaded for 1 to {most}")
         self.model = model
         self.context = context
         self.block_manager = BlockManager(model.num_blocks, BLOCK_SIZE)
         self.prefix_cache = PrefixCache(self.block_manager, model, prefix_store)
         self.scheduler = Scheduler(
-            self.block_manager, self.prefix_cache, max_tokens=model.max_tokens, max_sequences=max_sequences
+            self.block_manager,
+            self.prefix_cache,
+            max_tokens=model.max_tokens,
+            max_sequences=max_sequences,
+            whole_prompts=not model.causal,
         )
         self._grammars = None if tokenizer is None else GrammarCompiler(tokenizer, model.vocab_size)
         self._draft = draft
+        self._images = ImageReader(encoder)
         self._spare_outputs = model.max_outputs - max_sequences  # for proposed tokens
         self._sequences: dict[str, Sequence] = {}  # the open ones
         self._check = check  # the scheduler's books after each step
@@ -88,7 +106,7 @@ class Engine:
         """Whether `step` would do or say anything."""
         return self.scheduler.has_work or bool(self._events) or self.prefix_cache.has_unsaved
 
-    def add(self, request: GenerationRequest) -> None:
+    def add(self, request: GenerationRequest | EmbeddingRequest) -> None:
         """Queue a request. One that cannot be run is answered by an ErrorEvent from the next step.
 
         Raises InvalidRequest when a request of that id is open: an event could not say whose it is.
@@ -96,12 +114,10 @@ class Engine:
         if request.id in self._sequences:
             raise InvalidRequest(f"a request with the id {request.id!r} is still open")
         try:
-            max_length = self._max_length(request)
-            constraint = self._constraint(request)
+            sequence = self._sequence(request)
         except PunaError as error:
             self._events.append(_error_event(request.id, error))
             return
-        sequence = Sequence(request, max_length, time.perf_counter(), constraint)
         self._sequences[request.id] = sequence
         self.scheduler.add(sequence)
 
@@ -119,12 +135,14 @@ class Engine:
         events, self._events = self._events, []
         self.prefix_cache.save(wait=not self.scheduler.has_work and not events)
         self._propose()
+        self._images.read(self.scheduler.awaited_pictures())
         started = time.perf_counter()
         batch = self.scheduler.schedule(started)
         if batch:
             masks = _masks(batch)  # computed while the model computes
             logits = self.model.forward([chunk for _, chunk in batch])
             sampled = self._sample(batch, logits, masks)
+            self._pool(batch)
             events += self._postprocess(batch, sampled)
             self.scheduler.learn(batch, time.perf_counter() - started)
         self.prefix_cache.set_busy(self.scheduler.has_work)
@@ -138,13 +156,15 @@ class Engine:
         if self._grammars is not None:
             self._grammars.close()
 
-    def logits(self, token_ids: Seq[int]) -> NDArray[np.float32]:
+    def logits(self, token_ids: Seq[int], *, adapter: str = "") -> NDArray[np.float32]:
         """Logits (n, vocab_size) after each of the n tokens, computed beside whatever else is running.
 
         Raises InvalidRequest for ids outside the vocabulary, more tokens than the context, or too few free
-        blocks.
+        blocks, an adapter that is not loaded.
         """
         n = len(token_ids)
+        number = self._adapter(adapter)
+        self._require_logits()
         self._max_length(GenerationRequest("logits", tuple(token_ids), max_tokens=0))
         if not self.block_manager.can_allocate(self.block_manager.blocks_for(n)):
             raise InvalidRequest(f"no room for {n} tokens beside the sequences that run; try again when they are done")
@@ -155,10 +175,38 @@ class Engine:
         try:
             for start in range(0, n, size):
                 tokens = token_ids[start : start + size]
-                rows[start : start + size] = self.model.forward([Chunk(tokens, start, block_table, len(tokens))])
+                chunk = Chunk(tokens, start, block_table, len(tokens), adapter=number)
+                rows[start : start + size] = self.model.forward([chunk])
         finally:
             self.block_manager.free(block_table)
         return rows
+
+    def _sequence(self, request: GenerationRequest | EmbeddingRequest) -> Sequence:
+        """Raises what is wrong with the request."""
+        now = time.perf_counter()
+        if isinstance(request, GenerationRequest):
+            self._require_logits()
+            self._images.check(request)
+            sequence = Sequence(request, self._max_length(request), now, self._constraint(request))
+        else:
+            prompt = request.as_prompt()
+            pooler = Pooler(self.model.pooling, len(prompt.prompt), causal=self.model.causal)
+            sequence = Sequence(prompt, self._max_length(prompt), now, pooler=pooler, second=request.second)
+        sequence.adapter = self._adapter(request.adapter)
+        sequence.key_root = self.model.adapters.get(request.adapter, b"")
+        return sequence
+
+    def _adapter(self, name: str) -> int:
+        """The number of the adapter of that name. Raises InvalidRequest if it is not loaded."""
+        names = ["", *self.model.adapters]
+        if name not in names:
+            there = ", ".join(names[1:]) or "none"
+            raise InvalidRequest(f"the adapter {name!r:.200} is not loaded; those that are: {there}")
+        return names.index(name)
+
+    def _require_logits(self) -> None:
+        if not self.model.causal:
+            raise UnsupportedModel("this model sees whole texts: it makes embeddings, and does not write")
 
     def _max_length(self, request: GenerationRequest) -> int:
         """Tokens at which the request ends for 'length'. Raises InvalidRequest if it cannot be run at all."""
@@ -182,7 +230,7 @@ class Engine:
 
     def _propose(self) -> None:
         """Let the sequences that decode guess what comes next, as far as a step of more rows costs little."""
-        decoding = [s for s in self.scheduler.running if s.num_uncomputed == 1]
+        decoding = [s for s in self.scheduler.running if s.num_uncomputed == 1 and s.pooler is None]
         rows = min(MAX_ROWS - len(decoding), self._spare_outputs)
         share = rows // len(decoding) if rows >= MIN_DRAFT * len(decoding) > 0 else 0
         wanted: list[tuple[Sequence, int]] = []
@@ -208,6 +256,14 @@ class Engine:
             start += chunk.outputs
         return sampled
 
+    def _pool(self, batch: Batch) -> None:
+        """Give the states of texts that become vectors to their poolers."""
+        start = 0
+        for sequence, chunk in batch:
+            if sequence.pooler is not None and chunk.states:
+                sequence.pooler.take(self.model.states()[start : start + len(chunk.states)])
+            start += len(chunk.states)
+
     def _postprocess(self, batch: Batch, sampled: Sampled) -> list[Event]:
         """Write down what was computed, end what has ended."""
         now = time.perf_counter()
@@ -215,7 +271,12 @@ class Engine:
         for (sequence, chunk), picks in zip(batch, sampled, strict=True):
             rejected = max(0, chunk.outputs - len(picks))  # proposed in vain: what comes there is computed over it
             sequence.num_computed += len(chunk.tokens) - rejected
-            sequence.learn(len(picks) - 1)
+            accepted = max(0, len(picks) - 1)
+            self.scheduler.charge_accepted(sequence, accepted)
+            sequence.learn(accepted)
+            if sequence.pooler is not None and not sequence.num_uncomputed:
+                events.append(self._embedded(sequence, sequence.pooler))
+                continue
             for pick in picks:
                 events += self._extend(sequence, pick, now)
                 if sequence.status is SequenceStatus.FINISHED:
@@ -223,6 +284,13 @@ class Engine:
             else:
                 self.prefix_cache.record(sequence)
         return events
+
+    def _embedded(self, sequence: Sequence, pooler: Pooler) -> Event:
+        self._release(sequence)
+        try:
+            return EmbeddingEvent(sequence.id, pooler.vector().astype("<f4").tobytes())
+        except PunaError as error:
+            return _error_event(sequence.id, error)
 
     def _extend(self, sequence: Sequence, pick: Pick | PunaError, now: float) -> list[Event]:
         if isinstance(pick, PunaError):

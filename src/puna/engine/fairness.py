@@ -1,4 +1,5 @@
-"""FairShare: how much of the engine each client has had, so that the least served comes first.
+"""FairShare: how much of the engine each client has had, so that the least served comes first; BackgroundShare: how
+much the background has had.
 
 The virtual token counter of "Fairness in Serving Large Language Models", arXiv:2401.00588: a client that was idle
 starts where the least served of the others stands, so that nobody saves up idle time and then holds up the rest.
@@ -8,6 +9,39 @@ Knows names of clients and costs; who runs is the scheduler's business.
 from __future__ import annotations
 
 from collections import Counter
+
+BACKGROUND_SHARE = 0.05  # of what is done beside it, a waiting background has for itself
+BACKGROUND_DUE = 24  # tokens that it saves up: the fewest that a step computes well
+
+
+class BackgroundShare:
+    """What the background may have although others wait: under unbroken load its prompts would else never move."""
+
+    def __init__(self) -> None:
+        self._saved = 0.0
+        self._open = Counter({True: 0, False: 0})  # sequences in the background, and those that are not
+
+    @property
+    def due(self) -> bool:
+        """Whether it has saved up a turn."""
+        return self._saved >= BACKGROUND_DUE
+
+    def enter(self, in_background: bool) -> None:
+        """A sequence begins to wait."""
+        self._open[in_background] += 1
+
+    def leave(self, in_background: bool) -> None:
+        """A sequence has ended."""
+        self._open[in_background] -= 1
+        if not self._open[True]:
+            self._saved = 0.0
+
+    def charge(self, in_background: bool, cost: float) -> None:
+        """So much was done. Alone, the background takes nothing from anybody."""
+        if in_background:
+            self._saved -= cost if self._open[False] else 0
+        elif self._open[True]:
+            self._saved += BACKGROUND_SHARE * cost
 
 
 class FairShare:

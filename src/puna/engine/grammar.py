@@ -7,6 +7,7 @@ and their bytes; nothing of logits, steps or APIs.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeAlias
@@ -15,6 +16,7 @@ import llguidance
 import numpy as np
 from numpy.typing import NDArray
 
+from puna.engine import gbnf
 from puna.engine.types import Grammar
 from puna.errors import InvalidRequest
 from puna.tokenizer import Tokenizer
@@ -25,6 +27,10 @@ Masks: TypeAlias = NDArray[np.float32]  # (rows, vocab_size): 0 for a token that
 # model that is unsure write blanks for ever. It is llama.cpp's rule too.
 WHITE_SPACE = r"( |\n[ \t]{0,20})?"
 
+MAX_SOURCE = 1 << 20  # characters of a grammar; llguidance bounds what these may ask for
+MAX_REFERENCES = 1000  # in a JSON schema: llguidance follows them by recursion
+COMPILED_KEPT = 16  # grammars: a chat sends the same tools with every message
+
 
 class GrammarCompiler:
     """Makes constraints over one vocabulary, which is prepared when the first one is made."""
@@ -34,16 +40,29 @@ class GrammarCompiler:
         self._load = tokenizer
         self._vocab_size = vocab_size
         self._vocabulary: llguidance.LLTokenizer | None = None
+        self._compiled: OrderedDict[Grammar, llguidance.LLMatcher] = OrderedDict()  # the least recently used first
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="grammar")  # idle: none is started
 
     def compile(self, grammar: Grammar) -> Constraint:
         """Raises InvalidRequest, which says what is wrong with the grammar."""
+        matcher = self._compiled.pop(grammar, None) or self._matcher(grammar)
+        self._compiled[grammar] = matcher
+        if len(self._compiled) > COMPILED_KEPT:
+            self._compiled.popitem(last=False)
+        return Constraint(matcher.deep_copy(), self._vocab_size, self._thread)
+
+    def _matcher(self, grammar: Grammar) -> llguidance.LLMatcher:
         if self._vocabulary is None:
             self._vocabulary = _vocabulary(self._load(), self._vocab_size)
+        name, size = _NAMES[grammar.kind], len(grammar.source)
+        if size > MAX_SOURCE:
+            raise InvalidRequest(f"the {name} has {size} characters; at most {MAX_SOURCE} are allowed")
+        if grammar.source.count('"$ref"') > MAX_REFERENCES:
+            raise InvalidRequest(f"the {name} has more than {MAX_REFERENCES} references")
         matcher = llguidance.LLMatcher(self._vocabulary, _source(grammar), log_level=0)
         if matcher.is_error():
-            raise InvalidRequest(f"the answer cannot be held to this {_NAMES[grammar.kind]}: {matcher.get_error()}")
-        return Constraint(matcher, self._vocab_size, self._thread)
+            raise InvalidRequest(f"the answer cannot be held to this {name}: {matcher.get_error()}")
+        return matcher
 
     def close(self) -> None:
         """End the thread."""
@@ -95,7 +114,7 @@ class Constraint:
 
 
 _MASK = np.array([-np.inf, 0], np.float32)
-_NAMES = {"json_schema": "JSON schema", "regex": "regular expression", "lark": "grammar"}
+_NAMES = {"json_schema": "JSON schema", "regex": "regular expression", "lark": "grammar", "gbnf": "grammar"}
 
 
 def _source(grammar: Grammar) -> str:
@@ -111,6 +130,8 @@ def _source(grammar: Grammar) -> str:
             return llguidance.LLMatcher.grammar_from_regex(grammar.source)
         case "lark":
             return llguidance.LLMatcher.grammar_from_lark(grammar.source)
+        case "gbnf":
+            return llguidance.LLMatcher.grammar_from_lark(gbnf.to_lark(grammar.source))
 
 
 def _vocabulary(tokenizer: Tokenizer, vocab_size: int) -> llguidance.LLTokenizer:

@@ -5,13 +5,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from puna.models import Chunk
+
+
+class ImageEncoder(Protocol):
+    """Makes of an image the vectors that take tokens' places; one image at a time, a layer at each call."""
+
+    @property
+    def rows(self) -> int:
+        """Vectors that an image becomes."""
+
+    @property
+    def pixel_bytes(self) -> int:
+        """Bytes of an image."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether an image was begun and is not done."""
+
+    def begin(self, pixels: bytes) -> None:
+        """Take an image; one that is not done is given up."""
+
+    def advance(self) -> None:
+        """Compute one layer more."""
+
+    def vectors(self) -> NDArray[np.float32]:
+        """Of the image that is done: (rows, width), a copy."""
 
 
 class Model(Protocol):
@@ -38,11 +63,26 @@ class Model(Protocol):
         """Bytes of a KV block, all layers together."""
 
     @property
+    def causal(self) -> bool:
+        """Whether a token sees those before it only. If not, a chunk is a whole text, and there are no logits."""
+
+    @property
+    def pooling(self) -> str:
+        """How the tokens' final states become one vector: of `puna.gguf.config.POOLING_TYPES`."""
+
+    @property
+    def adapters(self) -> Mapping[str, bytes]:
+        """Those that chunks may choose, number 1 first: their names, and digests of what they add."""
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What a user should know of how it was loaded."""
 
     def forward(self, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
         """Logits (sum of the chunks' outputs, vocab_size), in their order; valid until the next call."""
+
+    def states(self) -> NDArray[np.float32]:
+        """Final hidden states that the last step's chunks wanted, (rows, width), in their order."""
 
     def read_kv_block(self, index: int) -> NDArray[np.uint8]:
         """A copy of a block's `kv_block_bytes` bytes."""

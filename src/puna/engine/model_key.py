@@ -16,21 +16,24 @@ import numpy as np
 from puna import gguf, hardware, models
 from puna.engine.disk_budget import DiskBudget
 from puna.engine.prefix_store import Name, Pause
-from puna.gguf import ModelConfig, ModelFile, Tensor
+from puna.gguf import ModelConfig, ModelFile, Tensor, VisionConfig
 from puna.kernels.cache import cache_key
 
 PIECE_BYTES = 4 << 20
 
 
-def model_key(file: ModelFile, *, kv_type: str, digests: Path) -> Name:
+def model_key(file: ModelFile, *, kv_type: str, digests: Path, projector: ModelFile | None = None) -> Name:
     """The key, or, where the weights were never seen, how to find it out: that reads the whole file.
 
-    To be called before the file is closed; the tensors it holds on to stay readable. `digests` is a folder to
-    remember in.
+    projector: the file of an image encoder, whose vectors are among the values. To be called before the files are
+    closed; the tensors it holds on to stay readable. `digests` is a folder to remember in.
     """
-    remembered = digests / _digest(file.state.encode())
+    remembered = digests / _digest(file.state.encode(), *([] if projector is None else [projector.state.encode()]))
     engine = _engine(ModelConfig.from_model(file), kv_type)
     tensors = dict(file.tensors)
+    if projector is not None:
+        engine += repr(VisionConfig.from_model(projector)).encode()
+        tensors |= {f"projector {name}": tensor for name, tensor in projector.tensors.items()}
 
     def find_out(pause: Pause) -> str:
         weights = _weights(tensors, pause)

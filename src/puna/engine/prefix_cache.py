@@ -9,7 +9,7 @@ answer. Decides nothing about who runs.
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from itertools import takewhile
@@ -44,7 +44,7 @@ class PrefixCache:
         self.store = store
         self._block_manager = block_manager
         self._model = model
-        self._history = History()
+        self._histories: defaultdict[BlockKey, History] = defaultdict(History)  # of each adapter
         self._unsaved: deque[_Unsaved] = deque()
 
     @property
@@ -104,7 +104,12 @@ class PrefixCache:
             sequence.num_computed += self._block_manager.block_size
 
     def record(self, sequence: Sequence) -> None:
-        """Make the blocks findable that have become full. After a step; tokens computed in vain do not count."""
+        """Make the blocks findable that have become full. After a step; tokens computed in vain do not count.
+
+        Those of a text that becomes a vector are not: it is seen once, and would drive chats out.
+        """
+        if sequence.pooler is not None:
+            return
         full = min(sequence.num_computed, len(sequence)) // self._block_manager.block_size
         self._extend_keys(sequence, full)
         for index in range(sequence.num_registered, full):
@@ -116,9 +121,11 @@ class PrefixCache:
 
         What runs in the background (titles, tags) is asked once and never again: it is not worth the disk.
         """
+        if sequence.pooler is not None:
+            return
         self.record(sequence)
         if sequence.num_computed:
-            self._history.add(sequence.token_ids[: sequence.num_computed])
+            self._histories[sequence.key_root].add(sequence.distinct_ids()[: sequence.num_computed])
         if self.store is not None and not sequence.in_background:
             now = time.time_ns()
             keys = sequence.block_keys[: sequence.num_registered]
@@ -157,7 +164,8 @@ class PrefixCache:
         """Raise AssertionError if a block that will be written to is shared or could be found."""
         for sequence in running:
             full = sequence.num_computed // self._block_manager.block_size
-            assert sequence.num_registered == full, f"{sequence.num_registered} of {full} full blocks are recorded"
+            if sequence.pooler is None:
+                assert sequence.num_registered == full, f"{sequence.num_registered} of {full} full blocks are recorded"
             for block in sequence.block_table[full:]:
                 assert self._block_manager.is_own(block), f"block {block} is shared, and will be written to"
 
@@ -174,11 +182,13 @@ class PrefixCache:
         return blocks
 
     def _reusable_blocks(self, sequence: Sequence) -> int:
-        """Full blocks that leave a token to be computed."""
-        return (len(sequence) - 1) // self._block_manager.block_size
+        """Full blocks of tokens that need not be computed."""
+        return sequence.num_skippable // self._block_manager.block_size
 
     def _extend_keys(self, sequence: Sequence, num_blocks: int) -> None:
-        prefix_hash.extend(sequence.block_keys, sequence.token_ids, self._block_manager.block_size, num_blocks)
+        size, root = self._block_manager.block_size, sequence.key_root
+        images = [picture.key for picture in sequence.pictures]
+        prefix_hash.extend(sequence.block_keys, sequence.token_ids, size, num_blocks, images, root=root)
 
     def _receipt(self, sequence: Sequence, trouble: str = "") -> None:
         """All that is cached has been given. Only the first admission is told: later ones are its own tokens."""
@@ -198,7 +208,7 @@ class PrefixCache:
         size = self._block_manager.block_size
         if cached == self._reusable_blocks(sequence) * size:
             return ""
-        earlier = self._history.nearest(sequence.token_ids[:-1])
+        earlier = self._histories[sequence.key_root].nearest(sequence.distinct_ids()[:-1])
         if earlier.length // size * size > cached:
             return f"evicted from token {cached} on"
         if earlier.length < cached or not earlier.length:  # what is on disk may be of another process

@@ -21,6 +21,7 @@ from typing import IO, TypeAlias
 from puna.engine.protocol import (
     Cancel,
     Command,
+    Embed,
     Loaded,
     LoadFailed,
     Message,
@@ -30,7 +31,14 @@ from puna.engine.protocol import (
     decode_message,
     encode,
 )
-from puna.engine.types import ErrorEvent, Event, GenerationRequest, TokenEvent, error_of_type
+from puna.engine.types import (
+    EmbeddingRequest,
+    ErrorEvent,
+    Event,
+    GenerationRequest,
+    TokenEvent,
+    error_of_type,
+)
 from puna.errors import InvalidRequest, RunnerDied
 
 Sink: TypeAlias = Callable[[Event], None]
@@ -79,6 +87,9 @@ class RunnerProcess:
         num_blocks: int | None = None,
         kv_type: str = "f16",
         prefix_cache: int = 0,
+        draft: Path | None = None,
+        adapters: Sequence[Path] = (),
+        projector: Path | None = None,
         check: bool = False,
         on_progress: OnProgress | None = None,
     ) -> RunnerProcess:
@@ -90,6 +101,9 @@ class RunnerProcess:
         num_blocks     KV blocks shared by all sequences, for exactly that context; None = as memory allows
         kv_type        of the KV cache: f16, q8_0 or f32
         prefix_cache   bytes of disk for the prefix cache of all models together; 0 = none
+        draft          a small model of the same vocabulary that proposes tokens
+        adapters       LoRA, of which a request may choose one by its path
+        projector      an image encoder for the model
         check          check the scheduler's books after each step, and end if they do not balance
         on_progress    called with (stage, done, total) while kernels compile and weights load
 
@@ -101,6 +115,11 @@ class RunnerProcess:
         command += [f"--kv-type={kv_type}", f"--prefix-cache={prefix_cache}"]
         if num_blocks is not None:
             command.append(f"--num-blocks={num_blocks}")
+        if draft is not None:
+            command.append(f"--draft={draft}")
+        command += [f"--adapter={adapter}" for adapter in adapters]
+        if projector is not None:
+            command.append(f"--projector={projector}")
         if check:
             command.append("--check")
         return cls(command, on_progress=on_progress)
@@ -115,8 +134,8 @@ class RunnerProcess:
         """Whether requests can still be submitted."""
         return not self._ended and not self._closing and self._process.poll() is None
 
-    def submit(self, request: GenerationRequest, sink: Sink) -> None:
-        """Start a request. Its events go to `sink`, the last one being a FinishedEvent or an ErrorEvent.
+    def submit(self, request: GenerationRequest | EmbeddingRequest, sink: Sink) -> None:
+        """Start a request. Its events go to `sink`; all but TokenEvents are a request's last one.
 
         Raises RunnerDied when the runner has ended, InvalidRequest when a request of that id is still open.
         """
@@ -126,7 +145,7 @@ class RunnerProcess:
             if request.id in self._sinks:
                 raise InvalidRequest(f"a request with the id {request.id!r} is still open")
             self._sinks[request.id] = sink
-        self._send(Submit(request))
+        self._send(Submit(request) if isinstance(request, GenerationRequest) else Embed(request))
 
     def cancel(self, request_id: str) -> None:
         """Stop a request within a step; its sink gets a FinishedEvent 'cancelled', unless it ended before."""

@@ -1,11 +1,12 @@
 """The language of the pipe between RunnerProcess and its runner: one JSON object per line, with a `kind`.
 
-Parent to runner: Submit, Cancel; the end of input means "stop". Runner to parent: Progress and then Loaded or
+Parent to runner: Submit, Embed, Cancel; the end of input means "stop". Runner to parent: Progress and then Loaded or
 LoadFailed, after that the engine's events. Knows nothing of processes, files or threads.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,12 +14,15 @@ from typing import Any, TypeAlias
 
 from puna.engine.types import (
     CacheReceipt,
+    EmbeddingEvent,
+    EmbeddingRequest,
     EngineUsage,
     ErrorEvent,
     Event,
     FinishedEvent,
     GenerationRequest,
     Grammar,
+    Image,
     Priority,
     SamplingParams,
     TokenEvent,
@@ -35,8 +39,15 @@ class Submit:
 
 
 @dataclass(frozen=True, slots=True)
+class Embed:
+    """Turn a text into a vector."""
+
+    request: EmbeddingRequest
+
+
+@dataclass(frozen=True, slots=True)
 class Cancel:
-    """Stop generating; a request that has ended by itself meanwhile is left alone."""
+    """Stop working on a request; a request that has ended by itself meanwhile is left alone."""
 
     id: str
 
@@ -69,7 +80,7 @@ class LoadFailed:
     message: str
 
 
-Command: TypeAlias = Submit | Cancel
+Command: TypeAlias = Submit | Embed | Cancel
 Message: TypeAlias = Progress | Loaded | LoadFailed | Event
 
 
@@ -82,6 +93,10 @@ def encode(message: Command | Message) -> bytes:
     fields = asdict(message)
     if isinstance(message, Submit):
         fields["request"]["stop_ids"] = sorted(message.request.stop_ids)
+        for image in fields["request"]["images"]:
+            image["pixels"] = base64.b64encode(image["pixels"]).decode()
+    if isinstance(message, EmbeddingEvent):
+        fields["vector"] = base64.b64encode(message.vector).decode()
     line = json.dumps({"kind": type(message).__name__, **fields}, ensure_ascii=True, separators=(",", ":"))
     return line.encode() + b"\n"
 
@@ -93,6 +108,8 @@ def decode_command(line: bytes) -> Command:
         match kind:
             case "Submit":
                 return Submit(_request(**fields["request"]))
+            case "Embed":
+                return Embed(_embedding_request(**fields["request"]))
             case "Cancel":
                 return Cancel(**fields)
     except (KeyError, TypeError, ValueError, InvalidRequest) as error:
@@ -107,6 +124,8 @@ def decode_message(line: bytes) -> Message:
         match kind:
             case "TokenEvent":
                 return TokenEvent(**{**fields, "logprobs": _logprobs(fields["logprobs"])})
+            case "EmbeddingEvent":
+                return EmbeddingEvent(fields["id"], base64.b64decode(fields["vector"], validate=True))
             case "FinishedEvent":
                 return FinishedEvent(fields["id"], fields["reason"], _usage(**fields["usage"]))
             case "ErrorEvent":
@@ -117,7 +136,7 @@ def decode_message(line: bytes) -> Message:
                 return Loaded(**{**fields, "warnings": tuple(fields.get("warnings", ()))})
             case "LoadFailed":
                 return LoadFailed(**fields)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ProtocolError(f"{error!r} in {_excerpt(line)}") from error
     raise ProtocolError(f"unknown message {kind!r}")
 
@@ -137,6 +156,7 @@ def _request(
     sampling: Mapping[str, Any],
     grammar: Mapping[str, Any] | None,
     priority: str,
+    images: list[dict[str, Any]],
     **rest: Any,
 ) -> GenerationRequest:
     bias = tuple((token, value) for token, value in sampling["logit_bias"])
@@ -146,8 +166,17 @@ def _request(
         sampling=SamplingParams(**{**sampling, "logit_bias": bias}),
         grammar=None if grammar is None else Grammar(**grammar),
         priority=Priority(priority),
+        images=tuple(map(_image, images)),
         **rest,
     )
+
+
+def _image(fields: dict[str, Any]) -> Image:
+    return Image(**{**fields, "pixels": base64.b64decode(fields["pixels"], validate=True)})
+
+
+def _embedding_request(*, prompt: list[int], priority: str, **rest: Any) -> EmbeddingRequest:
+    return EmbeddingRequest(prompt=tuple(prompt), priority=Priority(priority), **rest)
 
 
 def _logprobs(fields: Mapping[str, Any] | None) -> TokenLogprobs | None:

@@ -18,14 +18,14 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
-from puna import models, paths, tokenizer
-from puna.engine.capacity import Capacity, capacity
+from puna import models
 from puna.engine.engine import Engine
-from puna.engine.model_key import model_key
-from puna.engine.prefix_store import PrefixStore
+from puna.engine.loading import load_engine
+from puna.engine.process import OnProgress
 from puna.engine.protocol import (
     Cancel,
     Command,
+    Embed,
     Loaded,
     LoadFailed,
     Message,
@@ -35,14 +35,11 @@ from puna.engine.protocol import (
     decode_command,
     encode,
 )
-from puna.engine.speculation import MAX_DRAFT
 from puna.errors import PunaError
-from puna.gguf import open_model
 
 GRACE_SECONDS = 2.0  # how long a step, the loading or the saving of prefixes may go on after the parent has gone
 SAVE_SECONDS = 1.5  # of these, for saving prefixes
 
-OnProgress: TypeAlias = Callable[[str, int, int], None]
 Load: TypeAlias = Callable[[OnProgress], Engine]
 
 
@@ -77,7 +74,7 @@ class Runner:
         """
         while not (engine.has_work and self._commands.empty()):
             match self._commands.get():
-                case Submit(request):
+                case Submit(request) | Embed(request):
                     engine.add(request)
                 case Cancel(request_id):
                     engine.cancel(request_id)
@@ -114,6 +111,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--num-blocks", type=int)
     parser.add_argument("--kv-type", choices=models.KV_TYPES, default="f16")
     parser.add_argument("--prefix-cache", type=int, default=0)
+    parser.add_argument("--draft", type=Path)
+    parser.add_argument("--adapter", type=Path, action="append", default=[], dest="adapters")
+    parser.add_argument("--projector", type=Path)
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args(arguments)
     return serve(lambda progress: load_engine(**vars(options), progress=progress))
@@ -127,55 +127,6 @@ def serve(load: Load) -> int:
         return Runner(commands, messages).run(load)
     except BrokenPipeError:
         return 0  # the parent is gone, and nobody is left to tell
-
-
-def load_engine(
-    path: Path,
-    *,
-    threads: int,
-    context: int,
-    max_sequences: int,
-    num_blocks: int | None = None,
-    kv_type: str = "f16",
-    prefix_cache: int = 0,
-    check: bool = False,
-    progress: OnProgress | None = None,
-) -> Engine:
-    """The engine over the model at `path`.
-
-    num_blocks    KV blocks of exactly that context; None: as `puna.engine.capacity` has it, `context` at least
-    kv_type       of the KV cache: f16, q8_0 or f32
-    prefix_cache  bytes of disk for the prefix cache of all models together; 0: none
-    check         check the scheduler's books after each step
-    """
-    file = open_model(path)
-    config = models.configuration(file)
-    if num_blocks is None:
-        room = capacity(config, kv_type, context=context, max_sequences=max_sequences, weights=file.size)
-    else:
-        room = Capacity(context, num_blocks)
-    cache = paths.cache_dir()
-    key = model_key(file, kv_type=kv_type, digests=cache / "digests") if prefix_cache else ""
-    model = models.load(
-        file,
-        threads=threads,
-        num_blocks=room.num_blocks,
-        context=room.context,
-        max_outputs=max_sequences + MAX_DRAFT,
-        kv_type=kv_type,
-        progress=progress,
-    )
-    store = None
-    if prefix_cache:
-        store = PrefixStore(cache / "prefixes", key, block_bytes=model.kv_block_bytes, budget=prefix_cache)
-    return Engine(
-        model,
-        context=room.context,
-        max_sequences=max_sequences,
-        prefix_store=store,
-        tokenizer=lambda: tokenizer.load(open_model(path)),
-        check=check,
-    )
 
 
 def _take_standard_streams() -> tuple[BinaryIO, BinaryIO]:

@@ -116,17 +116,27 @@ def penalise(logits: Logits, last: list[int], repeat: float, frequency: float, p
 def largest(values: NDArray[np.floating], k: int) -> Ids:
     """Indices of the k largest values, largest first, equals in order of index.
 
-    At least k values reach the k-th largest of the groups' maxima, so only values from there up need sorting.
+    At least k values reach the k-th largest of the groups' maxima, so only values from there up need sorting; and
+    they are in groups whose maxima do.
     """
-    if k >= len(values):
-        return np.argsort(-values, kind="stable")
     groups = len(values) // GROUP
-    bound = -np.inf
-    if groups > k:
-        maxima = values[: groups * GROUP].reshape(GROUP, groups).max(axis=0)
-        bound = np.partition(maxima, groups - k)[groups - k]
-    near = np.flatnonzero(values >= bound)
-    return near[np.argsort(-values[near], kind="stable")[:k]]
+    if k >= groups:
+        return _ranked(values, np.arange(len(values)), k)
+    table = values[: groups * GROUP].reshape(GROUP, groups)  # a group is a column
+    maxima = table.max(axis=0)
+    bound = np.partition(maxima, groups - k)[groups - k]
+    if bound == -np.inf:  # a grammar allows few: what it forbids is all alike
+        few = _ranked(values, np.flatnonzero(values > -np.inf), k)
+        return np.append(few, np.flatnonzero(values == -np.inf)[: k - len(few)])
+    columns = np.flatnonzero(maxima >= bound)
+    row, column = np.nonzero(table[:, columns] >= bound)
+    rest = groups * GROUP + np.flatnonzero(values[groups * GROUP :] >= bound)
+    return _ranked(values, np.append(row * groups + columns[column], rest), k)
+
+
+def _ranked(values: NDArray[np.floating], indices: Ids, k: int) -> Ids:
+    """Of these indices, which ascend, the k of the largest values, largest first."""
+    return indices[np.argsort(-values[indices], kind="stable")[:k]]
 
 
 def top_k(scores: Scores, k: int) -> Kept:
@@ -163,13 +173,22 @@ def _weights(scores: Scores) -> Weights:
 def _nucleus(ranks: NDArray[np.floating], weights: Weights, p: float, side: Literal["left", "right"]) -> Ids:
     """Indices, ascending, of the highest ranks whose weights reach ("left") or exceed ("right") the share p of all."""
     share = p * weights.sum(dtype=np.float64)
-    k = NUCLEUS
-    while True:
-        order = largest(ranks, k)
-        count = int(np.searchsorted(np.cumsum(weights[order], dtype=np.float64), share, side=side)) + 1
-        if count <= len(order) or k >= len(ranks):
-            return np.sort(order[:count])
-        k *= 8
+    order = largest(ranks, NUCLEUS)
+    count = int(np.searchsorted(np.cumsum(weights[order], dtype=np.float64), share, side=side)) + 1
+    if count <= len(order) or len(order) == len(ranks):
+        return np.sort(order[:count])
+    # A distance from the highest rank is 0 or positive, so that its bits rise with it: their upper 14 are the number
+    # of a bin, 64 to each power of 2. Only the bin in which the share is reached needs sorting.
+    bins = (ranks.max() - ranks).astype(np.float32).view(np.int32) >> 17
+    sums = np.cumsum(np.bincount(bins, weights))
+    last = min(int(np.searchsorted(sums, share, side=side)), len(sums) - 1)
+    before = sums[last - 1] if last else 0.0
+    edge = _ranked(ranks, np.flatnonzero(bins == last), len(ranks))
+    inside = before + np.cumsum(weights[edge], dtype=np.float64)
+    count = int(np.searchsorted(inside, share, side=side)) + 1
+    kept = bins < last
+    kept[edge[:count]] = True
+    return np.flatnonzero(kept)
 
 
 def _what_is_wrong(peak: float) -> str:

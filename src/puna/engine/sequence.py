@@ -7,12 +7,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
 
 from puna.engine.grammar import Constraint
-from puna.engine.prefix_hash import BlockKey
+from puna.engine.pooling import Pooler
+from puna.engine.prefix_hash import BlockKey, ImageKey
 from puna.engine.sampler import Sampler
 from puna.engine.speculation import Pace, PromptLookup
-from puna.engine.types import CacheReceipt, EngineUsage, FinishReason, GenerationRequest, Priority
+from puna.engine.types import CacheReceipt, EngineUsage, FinishReason, GenerationRequest, Image, Priority
+from puna.models import ImageRows
 
 
 class SequenceStatus(Enum):
@@ -26,6 +32,28 @@ class SequenceStatus(Enum):
     FINISHED = auto()
 
 
+@dataclass(slots=True, eq=False)
+class Picture:
+    """An image of a sequence's prompt; `vectors` (rows, width) are there from its encoding to its use."""
+
+    image: Image
+    key: ImageKey
+    vectors: NDArray[np.float32] | None = None
+
+    @classmethod
+    def of(cls, image: Image) -> Picture:
+        """Not encoded yet."""
+        return cls(image, ImageKey(image.start, image.end, blake2b(image.pixels, digest_size=32).digest()))
+
+    def rows(self, start: int, end: int) -> ImageRows | None:
+        """What of it stands in the places `start` to `end - 1`."""
+        first, last = max(start, self.image.start), min(end, self.image.end)
+        if first >= last:
+            return None
+        assert self.vectors is not None, "an image is encoded before its places are computed"
+        return ImageRows(first - start, self.vectors[first - self.image.start : last - self.image.start])
+
+
 @dataclass(slots=True, eq=False)  # compared by identity: two requests may be alike
 class Sequence:
     """Prompt and answer of one request; the first `num_computed` of `token_ids` have KV in `block_table`.
@@ -37,7 +65,12 @@ class Sequence:
     max_length: int  # tokens, prompt and answer, at which it ends for 'length'
     arrived: float
     constraint: Constraint | None = None
+    pooler: Pooler | None = None  # of a text that is to become a vector: nothing is sampled after it
+    second: int | None = None  # of a pair of texts: how many tokens come before the second
+    adapter: int = 0  # which of the model's adapters, counted from 1; 0: none
+    key_root: BlockKey = b""  # what stands before the keys of its blocks: the adapter's digest
     token_ids: list[int] = field(init=False)
+    pictures: tuple[Picture, ...] = field(init=False)
     sampler: Sampler = field(init=False)
     lookup_pace: Pace = field(init=False)
     model_pace: Pace = field(init=False)  # of a draft model, which may be right where the text is no help
@@ -60,6 +93,7 @@ class Sequence:
 
     def __post_init__(self) -> None:
         self.token_ids = list(self.request.prompt)
+        self.pictures = tuple(map(Picture.of, self.request.images))
         self.sampler = Sampler(self.request.sampling)
         self.lookup_pace, self.model_pace = (Pace(self.request.draft_tokens) for _ in range(2))
 
@@ -83,6 +117,39 @@ class Sequence:
         1 while decoding, more while the prompt is being evaluated.
         """
         return len(self.token_ids) - self.num_computed
+
+    @property
+    def awaited_picture(self) -> Picture | None:
+        """The first image that has places to be computed and is not encoded."""
+        done = self.num_computed
+        return next((p for p in self.pictures if p.image.end > done and p.vectors is None), None)
+
+    @property
+    def num_ready(self) -> int:
+        """Tokens that can be computed next: those before the first image that is not encoded."""
+        awaited = self.awaited_picture
+        return self.num_uncomputed if awaited is None else max(0, awaited.image.start - self.num_computed)
+
+    def image_rows(self, start: int, end: int) -> tuple[ImageRows, ...]:
+        """What images have in the places `start` to `end - 1`; of those before, the vectors are given up."""
+        for picture in self.pictures:
+            if picture.image.end <= start:
+                picture.vectors = None
+        return tuple(filter(None, (picture.rows(start, end) for picture in self.pictures)))
+
+    def distinct_ids(self) -> list[int]:
+        """Token ids; in an image's places numbers of its own, below 0, in which different images differ."""
+        ids = list(self.token_ids)
+        for picture in self.pictures:
+            number = int.from_bytes(picture.key.digest[:4], "little") >> 1
+            ids[picture.image.start : picture.image.end] = [-1 - number] * picture.image.rows
+        return ids
+
+    @property
+    def num_skippable(self) -> int:
+        """The first so many tokens need not be computed where their KV is known: nothing else of them is wanted."""
+        most = len(self.token_ids) - 1
+        return most if self.pooler is None else min(most, self.pooler.skippable)
 
     def append(self, token: int, now: float) -> FinishReason | None:
         """Take a new token; the reason to end, if there is one.

@@ -76,13 +76,31 @@ class SamplingParams:
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """What the answer is held to: JSON of a schema, a regular expression, or a grammar in Lark's notation.
+    """What the answer is held to: JSON of a schema, a regular expression, or a grammar in llguidance's notation (Lark)
+    or llama.cpp's (GBNF).
 
     Whether `source` is one, the engine finds out.
     """
 
-    kind: Literal["json_schema", "regex", "lark"]
+    kind: Literal["json_schema", "regex", "lark", "gbnf"]
     source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A picture in a prompt. What the model makes of it takes the places of `rows` tokens, whose ids mean nothing.
+
+    pixels: uint8, height x width x 3, of the size that the model's image encoder takes.
+    """
+
+    start: int  # how many tokens come before it
+    rows: int
+    pixels: bytes = field(repr=False)
+
+    @property
+    def end(self) -> int:
+        """How many tokens come before what follows it."""
+        return self.start + self.rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +115,8 @@ class GenerationRequest:
         It changes the speed alone.
     priority    the lane it runs in
     client      whose it is, for a fair share among clients; any name, the same for all requests of one client
+    adapter     the path of one of the LoRA adapters that were loaded beside the model; empty = none
+    images      in the order of their places, none over another
     """
 
     id: str
@@ -109,6 +129,8 @@ class GenerationRequest:
     draft_tokens: int | None = None
     priority: Priority = Priority.NORMAL
     client: str = ""
+    adapter: str = ""
+    images: tuple[Image, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.prompt:
@@ -119,6 +141,7 @@ class GenerationRequest:
             _check_int("logprobs", self.logprobs, low=0, high=MAX_LOGPROBS)
         if self.draft_tokens is not None:
             _check_int("draft_tokens", self.draft_tokens, low=0)
+        _check_places(self.images, len(self.prompt))
 
     def check_vocabulary(self, vocab_size: int) -> None:
         """Raise InvalidRequest if a token id lies outside 0 .. vocab_size - 1."""
@@ -130,6 +153,32 @@ class GenerationRequest:
                     raise InvalidRequest(
                         f"token id {token} in {name} is outside the vocabulary (0 to {vocab_size - 1})"
                     )
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingRequest:
+    """One text to turn into a vector; by a model that ranks, a pair of texts into its labels' scores.
+
+    second: how many tokens come before the pair's second text. `id`, `priority`,
+    `client` and `adapter` as in GenerationRequest.
+    """
+
+    id: str
+    prompt: tuple[int, ...]
+    priority: Priority = Priority.NORMAL
+    client: str = ""
+    second: int | None = None
+    adapter: str = ""
+
+    def __post_init__(self) -> None:
+        if self.second is not None:
+            _check_int("second", self.second, low=0, high=len(self.prompt))
+
+    def as_prompt(self) -> GenerationRequest:
+        """The prompt alone, nothing to be generated after it. Raises InvalidRequest if it is empty."""
+        return GenerationRequest(
+            self.id, self.prompt, max_tokens=0, priority=self.priority, client=self.client, adapter=self.adapter
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +237,17 @@ class TokenEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class EmbeddingEvent:
+    """The last event of an embedding that did not fail: the text's unit vector, float32 in little-endian order.
+
+    Of a model that ranks: a number for each label, as they are.
+    """
+
+    id: str
+    vector: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class FinishedEvent:
     """The last event of a request that did not fail: a stop token, a limit ('length'), or cancelled."""
 
@@ -209,7 +269,7 @@ class ErrorEvent:
         return error_of_type(self.type, self.message)
 
 
-Event: TypeAlias = TokenEvent | FinishedEvent | ErrorEvent
+Event: TypeAlias = TokenEvent | EmbeddingEvent | FinishedEvent | ErrorEvent
 
 
 def error_of_type(name: str, message: str) -> PunaError:
@@ -218,6 +278,14 @@ def error_of_type(name: str, message: str) -> PunaError:
     if isinstance(found, type) and issubclass(found, PunaError):
         return found(message)
     return PunaError(f"{name}: {message}")
+
+
+def _check_places(images: tuple[Image, ...], length: int) -> None:
+    end = 0
+    for image in images:
+        _check_int("the first place of an image", image.start, low=end, high=length)
+        _check_int("the rows of an image", image.rows, low=1, high=length - image.start)
+        end = image.end
 
 
 def _check_int(name: str, value: object, *, low: float = -math.inf, high: float = math.inf) -> None:

@@ -1,16 +1,26 @@
-"""One answer in the making: token events in, text deltas out, cut at the first stop string."""
+"""One answer in the making: token events in, deltas out, the engine told when it is over.
+
+A thought that outgrows its limit is ended here: what runs is cancelled, and the answer goes on after the thought's
+closing mark as another request to the engine, which finds what was computed in its prefix cache.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
-from puna.chat.stops import StopStrings
-from puna.engine import EngineUsage, ErrorEvent, FinishedEvent, TokenEvent, TokenLogprobs
+from puna.engine import EngineUsage, ErrorEvent, FinishedEvent, GenerationRequest, TokenEvent, TokenLogprobs
 from puna.engine import Event as EngineEvent
-from puna.runtime.types import Delta, Finished, Prompt, SinkEvent, TokenLogprob, Usage
+from puna.errors import PunaError
+from puna.runtime.answer import Answer
+from puna.runtime.types import Finished, FinishReason, Prompt, SinkEvent, TokenLogprob, Usage
 from puna.tokenizer import Tokenizer
+
+Submit: TypeAlias = Callable[[GenerationRequest, Callable[[EngineEvent], None]], None]
+# (what runs, the tokens it has written) -> the tokens that end its thought, and what goes on after them
+AfterThought: TypeAlias = Callable[[GenerationRequest, Sequence[int]], tuple[Sequence[int], GenerationRequest]]
 
 
 class Generation:
@@ -18,46 +28,59 @@ class Generation:
 
     def __init__(
         self,
-        request_id: str,
+        request: GenerationRequest,
         prompt: Prompt,
         *,
         tokenizer: Tokenizer,
-        continues: bool,
-        stops: Iterable[str],
+        answer: Answer,
+        grammar_enforced: bool | None,
         sink: Callable[[SinkEvent], None],
+        submit: Submit,
         cancel: Callable[[str], None],
-        ended: Callable[[], None],
+        after_thought: AfterThought,
+        ended: Callable[[Finished | None], None],
         started: float,
         load_seconds: float,
     ) -> None:
-        """Made by `Runtime.start`.
+        """Made by `Runtime.start`, which submits `request`.
 
-        continues: the answer goes on in the middle of a text.
-        cancel: tells the engine to stop request `request_id`.
-        ended: called once, before the last event is delivered.
+        grammar_enforced: whether the engine holds the answer to what was asked for; None: nothing was.
+        submit, cancel: the engine's.
+        ended: called once, before the last event is delivered, with that event; None where all has failed.
         started: time.monotonic() at the request's arrival.
         """
-        self.id = request_id
+        self.id = request.id
         self.prompt = prompt
+        self._request = request  # what runs: after a thought that was cut it is another
         self._tokenizer = tokenizer
-        self._detokenizer = tokenizer.detokenizer(continues=continues)
-        self._stops = StopStrings(stops)
+        self._answer = answer
+        self._grammar_enforced = grammar_enforced
         self._sink = sink
+        self._submit = submit
         self._cancel_request = cancel
+        self._after_thought = after_thought
         self._ended = ended
         self._started = started
         self._load_seconds = load_seconds
         self._tokens: list[int] = []
-        self._length = 0  # characters of the answer so far, those held back included
-        self._shown = 0  # of these, passed on
-        self._logprobs: list[tuple[int, TokenLogprob]] = []  # not passed on yet; at which character each token begins
+        self._usages: list[EngineUsage] = []  # of what has run
+        self._begin = 0  # how many of the tokens came before those of what runs
+        self._cutting = False  # a thought is to be ended where the tokens end
+        self._cuts = 0
+        self._cancelled = False
         self._released = False
         self._done = threading.Event()
 
+    @property
+    def tokens_so_far(self) -> int:
+        """Generated, whether or not their text was passed on."""
+        return len(self._tokens)
+
     def cancel(self) -> None:
         """Stop within a step; the sink then gets Finished('cancelled'). Does nothing when it has ended."""
+        self._cancelled = True
         if not self._released:
-            self._cancel_request(self.id)
+            self._cancel_request(self._request.id)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the last event was delivered; False on timeout (seconds)."""
@@ -75,43 +98,65 @@ class Generation:
                 case ErrorEvent():
                     self._finish(event.exception())
         except BaseException:
-            self._release()
+            self._release(None)
             self._done.set()
             raise
 
     def _on_token(self, event: TokenEvent) -> None:
-        if self._stops.stopped:
-            return  # computed before the engine heard of the stop string
+        if self._answer.ended() or self._cutting:
+            return  # computed before the engine heard of it
         self._tokens.append(event.token)
-        if event.logprobs is not None:
-            self._logprobs.append((self._length, self._token_logprob(event.token, event.logprobs)))
-        if self._emit(self._detokenizer.push(event.token)):
-            self._cancel_request(self.id)
+        logprob = None if event.logprobs is None else self._token_logprob(event.token, event.logprobs)
+        for delta in self._answer.push(event.token, logprob):
+            self._sink(delta)
+        self._cutting = self._answer.thought_too_long
+        if self._answer.ended() or self._cutting:
+            self._cancel_request(self._request.id)
 
     def _on_finished(self, event: FinishedEvent) -> None:
+        self._usages.append(event.usage)
         reason = event.reason
-        if self._stops.stopped or self._emit(self._detokenizer.flush()):
+        if self._cutting and not self._cancelled:
+            ending, request = self._after_thought(self._request, self._tokens[self._begin :])
+            if request.max_tokens:
+                self._go_on(ending, request)
+                return
+            reason = "length"
+        for delta in self._answer.finish():
+            self._sink(delta)
+        self._finish(
+            Finished(
+                self._reason(reason),
+                self._usage(),
+                grammar_enforced=self._grammar_enforced,
+                stop_string=self._answer.stop_string,
+                thought_cut=self._cuts > 0,
+                token_ids=tuple(self._tokens),
+            )
+        )
+
+    def _go_on(self, ending: Sequence[int], request: GenerationRequest) -> None:
+        """End the thought by these tokens, and let the model answer after them."""
+        for token in ending:
+            for delta in self._answer.push(token):
+                self._sink(delta)
+        self._tokens += ending
+        self._cuts += 1
+        self._cutting = False
+        self._request, self._begin = request, len(self._tokens)
+        try:
+            self._submit(request, self.on_event)
+        except PunaError as error:
+            self._finish(error)
+            return
+        if self._cancelled or self._answer.ended():  # meanwhile
+            self._cancel_request(request.id)
+
+    def _reason(self, reason: FinishReason) -> FinishReason:
+        """The engine's reason; what ended here was cancelled there."""
+        if self._answer.ended():
             reason = "stop"
-        else:
-            rest = self._stops.flush()
-            if rest or self._logprobs:
-                self._sink(Delta(rest, tuple(logprob for _, logprob in self._logprobs)))
-        self._finish(Finished(reason, self._usage(event.usage), tuple(self._tokens)))
-
-    def _emit(self, text: str) -> bool:
-        """Pass on what may be shown; whether a stop string was found."""
-        self._length += len(text)
-        shown, stopped = self._stops.push(text)
-        if shown:
-            self._shown += len(shown)
-            self._sink(Delta(shown, self._take_logprobs()))
-        return stopped
-
-    def _take_logprobs(self) -> tuple[TokenLogprob, ...]:
-        """Those of the tokens that begin in what has been shown; a stop string's are never taken."""
-        taken = tuple(logprob for start, logprob in self._logprobs if start < self._shown)
-        self._logprobs = self._logprobs[len(taken) :]
-        return taken
+        return "tool_calls" if reason == "stop" and self._answer.called else reason
 
     def _token_logprob(self, token: int, logprobs: TokenLogprobs) -> TokenLogprob:
         def one(token: int, logprob: float, top: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:
@@ -120,26 +165,30 @@ class Generation:
 
         return one(token, logprobs.chosen, tuple(one(*each) for each in logprobs.top))
 
-    def _finish(self, last: SinkEvent) -> None:
-        self._release()
+    def _finish(self, last: Finished | PunaError) -> None:
+        self._release(last if isinstance(last, Finished) else None)
         self._sink(last)
         self._done.set()
 
-    def _release(self) -> None:
+    def _release(self, last: Finished | None) -> None:
         if not self._released:
             self._released = True
-            self._ended()
+            self._ended(last)
 
-    def _usage(self, usage: EngineUsage) -> Usage:
+    def _usage(self) -> Usage:
+        """All that has run together; the prompt is the first one's."""
+        first, usages = self._usages[0], self._usages
         return Usage(
-            prompt_tokens=usage.prompt_tokens,
-            cache=usage.cache,
+            prompt_tokens=first.prompt_tokens,
+            cache=first.cache,
             completion_tokens=len(self._tokens),
+            reasoning_tokens=self._answer.reasoning_tokens,
             total_seconds=time.monotonic() - self._started,
             load_seconds=self._load_seconds,
-            queue_seconds=usage.queue_seconds,
-            prompt_seconds=usage.prompt_seconds,
-            decode_seconds=usage.decode_seconds,
-            drafted_tokens=usage.drafted_tokens,
-            accepted_tokens=usage.accepted_tokens,
+            queue_seconds=sum(each.queue_seconds for each in usages),
+            prompt_seconds=first.prompt_seconds,
+            decode_seconds=sum(each.decode_seconds for each in usages)
+            + sum(each.prompt_seconds for each in usages[1:]),
+            drafted_tokens=sum(each.drafted_tokens for each in usages),
+            accepted_tokens=sum(each.accepted_tokens for each in usages),
         )

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 
+from puna.chat import Think
 from puna.engine import Grammar, Priority
 from puna.errors import InvalidRequest
 from puna.runtime.types import Options
@@ -40,6 +41,19 @@ def parse_parameters(parameters: Mapping[str, object]) -> tuple[Options, tuple[s
     return Options(**chosen), tuple(warnings)  # type: ignore[arg-type]
 
 
+def to_parameters(options: Options) -> dict[str, object]:
+    """The other way round: of the options that are chosen, those that a model can keep."""
+    parameters: dict[str, object] = {}
+    for name, (field, _) in _FIELDS.items():
+        value = getattr(options, field)
+        if value is not None:
+            parameters[name] = list(value) if isinstance(value, tuple) else value
+    if options.logit_bias is not None:
+        biases = {str(token): max(bias, -100.0) for token, bias in options.logit_bias.items()}
+        parameters["logit_bias"] = biases
+    return parameters
+
+
 def logit_bias(biases: Mapping[str, float]) -> dict[int, float]:
     """Token ids, as JSON's keys write them, to what is added to their logits; -100 bans a token, as in OpenAI's API.
 
@@ -69,6 +83,16 @@ def parse_format(value: object) -> Grammar | None:
     if isinstance(value, Mapping):
         return Grammar("json_schema", json.dumps(value))
     raise InvalidRequest(f'invalid format: {json.dumps(value)}; expected "json" or a valid JSON Schema object')
+
+
+def parse_think(text: str) -> Think:
+    """What `--think` may say: "true", "false" or a level. Raises InvalidRequest."""
+    match text:
+        case "true" | "false":
+            return text == "true"
+        case "low" | "medium" | "high" | "max":
+            return text
+    raise InvalidRequest(f"thinking is true, false, low, medium, high or max, not {text!r}")
 
 
 def parse_priority(name: str, value: object) -> Priority:
@@ -136,5 +160,8 @@ _FIELDS: Mapping[str, tuple[str, Callable[[str, object], object]]] = {
     "frequency_penalty": ("frequency_penalty", _number),
     "logit_bias": ("logit_bias", _biases),  # Ollama has none; the name is OpenAI's
     "draft_num_predict": ("draft_tokens", _integer),
+    "thinking_budget": ("thinking_tokens", _integer),  # nor this one; the name is Qwen's
     "priority": ("priority", parse_priority),  # Puna's own
 }
+
+KNOWN = frozenset(_FIELDS)  # names of the options that are honoured

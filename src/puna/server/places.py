@@ -39,6 +39,11 @@ class Places:
         self._held: Counter[str] = Counter()  # places by client
         self._stay = 0.0  # seconds that a request stays, on average
 
+    @property
+    def held(self) -> int:
+        """How many are taken."""
+        return self._held.total()
+
     def take(self, client: str, count: int = 1) -> list[Place]:
         """Places for so many requests of a client. Raises ServerBusyError, and then takes none."""
         limit = self._limit - self._limit // RESERVED if client in self._held else self._limit

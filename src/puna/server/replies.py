@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from puna.chat import ContextReport
 from puna.errors import InvalidRequest
-from puna.runtime import CacheReceipt, HistoryPolicy, Prompt, TokenLogprob
+from puna.runtime import CacheReceipt, Embeddings, Finished, HistoryPolicy, Prompt, Ranking, TokenLogprob
 from puna.server.body import PunaBody
 from puna.server.encoding import json_text
 
@@ -23,6 +23,11 @@ def context_object(report: ContextReport) -> dict[str, object]:
         "dropped_tokens": report.dropped_tokens,
         "policy": report.policy,
     }
+
+
+def debug_object(prompt: Prompt) -> dict[str, object]:
+    """The prompt as the model would see it, as Ollama writes it for `_debug_render_only`."""
+    return {"rendered_template": prompt.text, "image_count": len(prompt.images)}
 
 
 def cache_object(receipt: CacheReceipt) -> dict[str, object]:
@@ -50,20 +55,36 @@ def logprobs_asked(logprobs: bool, top_logprobs: int) -> int | None:
 
 def headers(prompt: Prompt, warnings: Sequence[str]) -> Mapping[str, str]:
     """`x-puna-context`, and `x-puna-warnings` where there are any."""
-    result = {"x-puna-context": json_text(context_object(prompt.context))}
-    if warnings:
-        text = json_text(list(warnings))
-        result["x-puna-warnings"] = text if len(text) <= MAX_HEADER else json_text([f"{len(warnings)} warnings"])
-    return result
+    return {"x-puna-context": json_text(context_object(prompt.context)), **warning_headers(warnings)}
 
 
-def puna_object(prompt: Prompt, warnings: Sequence[str], cache: CacheReceipt) -> dict[str, object]:
-    """Context, warnings and the prefix cache's receipt as one object."""
+def warning_headers(warnings: Sequence[str]) -> Mapping[str, str]:
+    """`x-puna-warnings` where there are any."""
+    if not warnings:
+        return {}
+    text = json_text(list(warnings))
+    return {"x-puna-warnings": text if len(text) <= MAX_HEADER else json_text([f"{len(warnings)} warnings"])}
+
+
+def puna_object(prompt: Prompt, warnings: Sequence[str], finished: Finished) -> dict[str, object]:
+    """Context, warnings, the prefix cache's receipt and whether a grammar held the answer, as one object."""
     return {
         "context": context_object(prompt.context),
         "warnings": list(warnings),
-        "cache": cache_object(cache),
+        "cache": cache_object(finished.usage.cache),
+        **enforced_object(finished),
     }
+
+
+def enforced_object(finished: Finished) -> dict[str, object]:
+    """Whether the answer was held to what was asked for, if anything was, and whether its thought was cut."""
+    held = {} if finished.grammar_enforced is None else {"grammar_enforced": finished.grammar_enforced}
+    return {**held, **({"thought_cut": True} if finished.thought_cut else {})}
+
+
+def cut_warnings(made: Embeddings | Ranking) -> tuple[str, ...]:
+    """A warning for each text that was longer than the context."""
+    return tuple(f"input {index} was cut to the context length" for index in made.truncated)
 
 
 def history_policy(puna: PunaBody) -> HistoryPolicy:

@@ -16,6 +16,7 @@ from puna import paths
 from puna.errors import InvalidRequest, PunaError
 from puna.runtime import Runtime
 from puna.runtime.settings import integer
+from puna.server.accounts import Accounts
 from puna.server.app import create_app
 from puna.server.live import Service
 from puna.store import Store
@@ -28,6 +29,8 @@ def serve(
     port: int | None = None,
     *,
     api_key: str | None = None,
+    no_auth: bool = False,
+    strict: bool = False,
     runtime: Runtime | None = None,
     origins: Sequence[str] | None = None,
     log_level: str = "info",
@@ -38,50 +41,55 @@ def serve(
     Args:
         host: where to listen (PUNA_HOST, else 127.0.0.1).
         port: the same (PUNA_HOST, else 11434); 0 takes a free one.
-        api_key: the Bearer key to ask for (PUNA_API_KEY, else none).
+        api_key: a key that may do everything (PUNA_API_KEY, else none), beside those of `puna keys`.
+        no_auth: ask nobody for a key, whoever reaches the server.
+        strict: refuse every request of which something would be ignored.
         runtime: what runs the models; by default one is made, and closed at the end; where other machines
             reach it, it opens models by name only.
         origins: web origins allowed besides local ones (PUNA_ORIGINS).
         on_ready: called with the server's URL once it listens.
 
     Raises:
-        InvalidRequest: the address is reachable from other machines and there is no key.
+        InvalidRequest: the address is reachable from other machines and there is no key; a key, and `no_auth`.
         PunaError: the address cannot be bound.
     """
     address = paths.address()
     host, port = host or address.host, address.port if port is None else port
     key = api_key or paths.API_KEY.get()
     loopback = is_loopback(host)
-    if not loopback and key is None:
-        raise InvalidRequest(
-            f"refusing to listen on {host} without a key: whoever reaches this machine could use it. "
-            "Set PUNA_API_KEY (or --api-key), or listen on 127.0.0.1"
+    if no_auth and key is not None:
+        raise InvalidRequest("--no-auth asks nobody for a key, so there must be neither --api-key nor PUNA_API_KEY")
+    with Accounts(paths.accounts_file()) as accounts, contextlib.ExitStack() as stack:
+        if not loopback and not no_auth and key is None and not accounts.keys.active():
+            raise InvalidRequest(
+                f"refusing to listen on {host} without a key: whoever reaches this machine could use it. "
+                "Make one with `puna keys create NAME`, set PUNA_API_KEY (or --api-key), listen on 127.0.0.1, "
+                "or say --no-auth"
+            )
+        listener = stack.enter_context(_bind(host, port))
+        own = runtime or stack.enter_context(Runtime(Store(allow_paths=loopback)))
+        app = create_app(
+            own,
+            accounts,
+            api_key=key,
+            keys_required=False if no_auth else None if loopback else True,
+            strict=strict,
+            loopback=loopback,
+            origins=_origins(origins),
+            max_queue=integer(paths.MAX_QUEUE),
         )
-    with _bind(host, port) as listener:
-        own = runtime or Runtime(Store(allow_paths=loopback))
-        try:
-            app = create_app(
-                own,
-                api_key=key,
-                loopback=loopback,
-                origins=_origins(origins),
-                max_queue=integer(paths.MAX_QUEUE),
-            )
-            config = uvicorn.Config(
-                app,
-                log_level=log_level,
-                server_header=False,
-                ws="none",
-                proxy_headers=False,  # whoever calls could say that he is somebody else
-                timeout_graceful_shutdown=2 * SHUTDOWN_SECONDS,
-            )
-            if on_ready is not None:
-                on_ready(_url(listener))
-            with _ended_by_signal():
-                _Server(config, app.state.service).run(sockets=[listener])
-        finally:
-            if runtime is None:
-                own.close()
+        config = uvicorn.Config(
+            app,
+            log_level=log_level,
+            server_header=False,
+            ws="none",
+            proxy_headers=False,  # whoever calls could say that he is somebody else
+            timeout_graceful_shutdown=2 * SHUTDOWN_SECONDS,
+        )
+        if on_ready is not None:
+            on_ready(_url(listener))
+        with _ended_by_signal():
+            _Server(config, app.state.service).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
@@ -121,7 +129,11 @@ def is_loopback(host: str) -> bool:
 def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        listener = socket.create_server((host, port), family=family, backlog=2048)
+        # Connections inherit it. asyncio does not see to it for a socket it was given, and with Nagle's algorithm a
+        # small piece waits for the client's acknowledgement of the one before, which it delays by 40 ms.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
     except OSError as error:
         hint = "; is another server running there already?" if "in use" in str(error) else ""
         raise PunaError(f"cannot listen on {host} port {port}: {error}{hint}") from error

@@ -13,21 +13,24 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Unpack, overload
 
 from puna import conversation, hardware
-from puna.chat import ContextReport, Message
+from puna.chat import ContextReport, Message, ToolCall
 from puna.conversation import MessageLike
-from puna.errors import InvalidRequest, PunaError, UnsupportedModel
+from puna.engine import EmbeddingRequest, GenerationRequest, Sink, TokenEvent
+from puna.errors import InvalidRequest, PunaError
+from puna.llm.options import ChatOptions, GenerateOptions, runtime_options, tool_choice
 from puna.runtime import (
     ChatRequest,
     CompletionRequest,
     Delta,
+    EmbedRequest,
     Finished,
     FinishReason,
     Generation,
-    Grammar,
     Options,
     Prompt,
     Request,
@@ -36,9 +39,8 @@ from puna.runtime import (
     TokenLogprob,
     Usage,
 )
-from puna.runtime.parameters import parse_format
 from puna.runtime.prompt import build, context_length
-from puna.runtime.sequence_request import continues, sequence_request
+from puna.runtime.sequence_request import after_thought, answer, grammar_enforced, sequence_request
 from puna.runtime.settings import kv_cache_type
 from puna.store import Store
 
@@ -56,27 +58,6 @@ MAX_SEQUENCES = 8  # computed at once
 MAX_OUTPUTS = 64  # tokens for which one step of `logits` gives them
 
 
-class GenerateOptions(TypedDict, total=False):
-    """How to generate. What is left out is as the model's own parameters say, else Puna's default."""
-
-    max_tokens: int
-    stop: str | Sequence[str]
-    temperature: float
-    top_k: int
-    top_p: float
-    min_p: float
-    typical_p: float
-    repeat_penalty: float
-    repeat_last_n: int
-    presence_penalty: float
-    frequency_penalty: float
-    logit_bias: Mapping[int, float]
-    seed: int
-    format: Literal["json"] | Mapping[str, Any] | Grammar
-    logprobs: int
-    draft_tokens: int
-
-
 @dataclass(frozen=True, slots=True)
 class Completion:
     """One answer, and what it took."""
@@ -87,12 +68,16 @@ class Completion:
     usage: Usage
     context: ContextReport  # messages that did not fit and were not seen
     warnings: tuple[str, ...] = ()
-    logprobs: tuple[TokenLogprob, ...] = ()  # of each token, where they were asked for
+    logprobs: tuple[TokenLogprob, ...] = ()  # of each token of the text, where they were asked for
+    thinking: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
 
     @property
     def message(self) -> dict[str, object]:
         """The answer as the next message of the conversation."""
-        return {"role": "assistant", "content": self.text}
+        return conversation.to_dict(
+            Message("assistant", self.text, thinking=self.thinking or None, tool_calls=self.tool_calls)
+        )
 
 
 class Tokenizer:
@@ -155,7 +140,7 @@ class LLM:
         self._model = _load(self._text, threads, self._context.tokens, on_progress)
         self._draft = None if draft is None else _load(draft, threads, self._context.tokens, on_progress)
         self._engine: Engine | None = _engine(self._model, self._context.tokens, self._text, self._draft)
-        self._answers: dict[str, _Answer] = {}  # the open ones
+        self._sinks: dict[str, Sink] = {}  # of the open requests
         self._ids = itertools.count()
         self._lock = threading.RLock()
 
@@ -182,54 +167,73 @@ class LLM:
         Of a list of prompts all are computed together. `stream=True`, for one prompt: an iterator over the pieces of
         the answer. Raises InvalidRequest, ContextOverflow.
         """
-        chosen = _options(options)
+        chosen = runtime_options(options)
         prompts = [prompt] if isinstance(prompt, str) else prompt
         requests = [CompletionRequest("", text, raw=True, options=chosen) for text in prompts]
         return self._run(requests, single=isinstance(prompt, str), stream=stream)
 
     @overload
     def chat(
-        self, messages: Conversation, *, stream: Literal[False] = False, **options: Unpack[GenerateOptions]
+        self, messages: Conversation, *, stream: Literal[False] = False, **options: Unpack[ChatOptions]
     ) -> Completion: ...
     @overload
-    def chat(
-        self, messages: Conversation, *, stream: Literal[True], **options: Unpack[GenerateOptions]
-    ) -> TextStream: ...
+    def chat(self, messages: Conversation, *, stream: Literal[True], **options: Unpack[ChatOptions]) -> TextStream: ...
     @overload
     def chat(
         self,
         messages: Sequence[Conversation],
         *,
         stream: Literal[False] = False,
-        **options: Unpack[GenerateOptions],
+        **options: Unpack[ChatOptions],
     ) -> list[Completion]: ...
     def chat(
         self,
         messages: Conversation | Sequence[Conversation],
         *,
         stream: bool = False,
-        **options: Unpack[GenerateOptions],
+        **options: Unpack[ChatOptions],
     ) -> Completion | list[Completion] | TextStream:
         """Answer a conversation, a list of {"role": "user", "content": "hello"}; or several conversations at once.
 
         What outgrows the context is dropped, oldest first, and reported in `Completion.context`. `stream=True`, for
-        one conversation: an iterator over the pieces of the answer. Raises InvalidRequest, ContextOverflow,
+        one conversation: an iterator over the pieces of the answer's text. Raises InvalidRequest, ContextOverflow,
         TemplateError.
         """
-        chosen = _options(options)
+        tools = conversation.to_tools(options.pop("tools", ()))
+        choice, think = tool_choice(options.pop("tool_choice", "auto")), options.pop("think", None)
+        chosen = runtime_options(options)
         single = not messages or isinstance(messages[0], Mapping | Message)
         conversations: Any = [messages] if single else messages
-        requests = [ChatRequest("", conversation.to_messages(turns), chosen) for turns in conversations]
+        requests = [
+            ChatRequest("", conversation.to_messages(turns), chosen, tools=tools, tool_choice=choice, think=think)
+            for turns in conversations
+        ]
         return self._run(requests, single=single, stream=stream)
 
     def logits(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
         """The logits after each token, float32 (n, vocab_size). Raises InvalidRequest, ContextOverflow."""
         with self._lock:
-            return self._open_engine().logits(token_ids)
+            return self._open_engine().logits(token_ids, adapter=self._text.local.adapter)
 
-    def embed(self, text: str | Sequence[str]) -> NDArray[np.float32]:  # noqa: ARG002 (as it will be)
-        """Embeddings: not there yet. Raises UnsupportedModel."""
-        raise UnsupportedModel(f"{self._text.local.name}: embeddings are not supported yet; nothing was computed")
+    def embed(self, text: str | Sequence[str], *, dimensions: int | None = None) -> NDArray[np.float32]:
+        """The unit vector of a text, float32 (width,), or those of several, (texts, width), computed together.
+
+        The model's file says how its tokens' final states become one vector; where it does not, it is the last
+        token's state. dimensions: keep so many of its numbers. Raises ContextOverflow for a text longer than the
+        context, InvalidRequest.
+        """
+        from puna.runtime.embedding import EmbeddingJob, encode, shorten
+
+        texts = (text,) if isinstance(text, str) else tuple(text)
+        request = EmbedRequest("", texts, truncate=False, dimensions=dimensions)
+        inputs = encode(request, self._text, self._context.tokens)
+        with self._lock:
+            engine = self._open_engine()
+            adapter = self._text.local.adapter
+            requests = [EmbeddingRequest(f"{next(self._ids)}", ids, adapter=adapter) for ids in inputs.token_ids]
+            job = EmbeddingJob(requests, submit=self._submit, cancel=engine.cancel, work=self._work)
+            vectors = shorten(job.vectors(self._text.config.embedding_length), dimensions)
+        return vectors[0] if isinstance(text, str) else vectors
 
     def render(self, messages: Conversation, *, add_generation_prompt: bool = True) -> str:
         """The prompt that a conversation becomes. Raises TemplateError."""
@@ -287,40 +291,48 @@ class LLM:
         prompt = replace(prompt, warnings=prompt.warnings + self._model.warnings)
         with self._lock:
             engine = self._open_engine()
-            engine_request = sequence_request(f"{next(self._ids)}", prompt, options, self._text.tokenizer)
-            answer = _Answer(prompt)
-            answer.generation = Generation(
-                engine_request.id,
+            engine_request = sequence_request(f"{next(self._ids)}", request, prompt, options, self._text)
+            waiting = _Answer(prompt)
+            waiting.generation = Generation(
+                engine_request,
                 prompt,
                 tokenizer=self._text.tokenizer,
-                continues=continues(request),
-                stops=options.stop or (),
-                sink=answer.take,
+                answer=answer(request, prompt, options, self._text),
+                grammar_enforced=grammar_enforced(request, options, engine_request),
+                sink=waiting.take,
+                submit=self._submit,
                 cancel=engine.cancel,
-                ended=lambda: None,
+                after_thought=lambda ran, written: after_thought(ran, written, request, prompt, options, self._text),
+                ended=lambda _: None,
                 started=time.monotonic(),
                 load_seconds=0.0,
             )
-            engine.add(engine_request)
-            self._answers[engine_request.id] = answer
-        return answer
+            self._submit(engine_request, waiting.generation.on_event)
+        return waiting
 
     def _step(self, answer: _Answer) -> None:
         """One step of the engine for all open answers, unless another thread's step has brought `answer` something."""
         with self._lock:
             if answer.has_news:
                 return
-            for event in self._open_engine().step():
-                waiting = self._answers[event.id]
-                waiting.generation.on_event(event)
-                if waiting.last is not None:
-                    del self._answers[event.id]
+            self._work()
+
+    def _work(self) -> None:
+        """One step of the engine; its events go to whom they concern."""
+        for event in self._open_engine().step():
+            self._sinks[event.id](event)
+            if not isinstance(event, TokenEvent):
+                del self._sinks[event.id]
 
     def _cancel(self, answer: _Answer) -> None:
         """End an answer whose reader has left: it is gone from the next step on."""
         with self._lock:
             if self._engine is not None and answer.last is None:
                 answer.generation.cancel()
+
+    def _submit(self, request: GenerationRequest | EmbeddingRequest, sink: Sink) -> None:
+        self._open_engine().add(request)
+        self._sinks[request.id] = sink
 
     def _open_engine(self) -> Engine:
         if self._engine is None:
@@ -353,9 +365,17 @@ class TextStream(Iterator[str]):
         last = self._answer.last
         assert isinstance(last, Finished), "a stream that ends without an error was finished"
         prompt = self._answer.prompt
-        text = "".join(self._answer.text)
-        logprobs = tuple(self._answer.logprobs)
-        return Completion(text, last.token_ids, last.reason, last.usage, prompt.context, prompt.warnings, logprobs)
+        return Completion(
+            text="".join(self._answer.text),
+            token_ids=last.token_ids,
+            finish_reason=last.reason,
+            usage=last.usage,
+            context=prompt.context,
+            warnings=prompt.warnings,
+            logprobs=tuple(self._answer.logprobs),
+            thinking="".join(self._answer.thinking),
+            tool_calls=tuple(self._answer.tool_calls),
+        )
 
     def close(self) -> None:
         """End the answer; what was not read of it is lost."""
@@ -380,6 +400,8 @@ class _Answer:
         self.pieces: deque[str] = deque()
         self.text: list[str] = []
         self.logprobs: list[TokenLogprob] = []
+        self.thinking: list[str] = []
+        self.tool_calls: list[ToolCall] = []
         self.last: Finished | PunaError | None = None
 
     @property
@@ -388,8 +410,11 @@ class _Answer:
 
     def take(self, event: SinkEvent) -> None:
         if isinstance(event, Delta):
-            self.pieces.append(event.text)
+            if event.text:
+                self.pieces.append(event.text)
             self.text.append(event.text)
+            self.thinking.append(event.thinking)
+            self.tool_calls += event.tool_calls
             self.logprobs += event.logprobs
         else:
             self.last = event
@@ -408,12 +433,15 @@ def _load(text: TextModel, threads: int, context: int, on_progress: Callable[[st
     file = open_model(text.local.path)
     config = models.configuration(file)
     room = capacity(config, kv_type, context=context, max_sequences=MAX_SEQUENCES, weights=file.size)
+    adapter = text.local.adapter
     return models.load(
         file,
         threads=threads,
         num_blocks=room.num_blocks,
+        context=room.context,
         max_outputs=MAX_OUTPUTS,
         kv_type=kv_type,
+        adapters=[models.open_adapter(Path(adapter), config)] if adapter else [],
         progress=on_progress,
     )
 
@@ -432,26 +460,3 @@ def _check_draft(text: TextModel, draft: TextModel) -> None:
     from puna.engine.draft_model import check_vocabularies
 
     check_vocabularies(text.tokenizer, draft.tokenizer)
-
-
-def _options(options: GenerateOptions) -> Options:
-    """Raises InvalidRequest for a name that is not an option or a value that is out of range."""
-    given: dict[str, Any] = dict(options)
-    if unknown := sorted(given.keys() - GenerateOptions.__annotations__.keys()):
-        known = ", ".join(GenerateOptions.__annotations__)
-        raise InvalidRequest(f"unknown option {unknown[0]!r}; known are {known}")
-    if given.get("stop") is not None:
-        given["stop"] = _stop_strings(given["stop"])
-    form = given.pop("format", None)
-    given["grammar"] = form if isinstance(form, Grammar) else parse_format(form)
-    try:
-        return Options(**given)
-    except TypeError as error:
-        raise InvalidRequest(f"an option has a value of the wrong type: {error}") from None
-
-
-def _stop_strings(stop: object) -> tuple[str, ...]:
-    stops = [stop] if isinstance(stop, str) else stop
-    if not isinstance(stops, list | tuple) or not all(isinstance(each, str) for each in stops):
-        raise InvalidRequest(f"stop is a text or a list of texts, not {stop!r}")
-    return tuple(stops)
