@@ -69,7 +69,8 @@ def sent(request: Request) -> dict[str, Any]:
 
 
 def kept(page: Page) -> list[dict[str, Any]]:
-    """The messages that the browser has, the oldest first."""
+    """The messages that the browser has, each after the one that it follows (a question and its answer may be of one
+    millisecond)."""
     found: list[dict[str, Any]] = page.evaluate(
         """async () => {
             const { Database } = await import('/web/data/database.js');
@@ -79,4 +80,9 @@ def kept(page: Page) -> list[dict[str, Any]]:
             return all.flat();
         }"""
     )
-    return sorted(found, key=lambda message: float(message["created"]))
+    parents = {message["id"]: message["parent"] for message in found}
+
+    def depth(message: str | None) -> int:
+        return 0 if message is None else 1 + depth(parents[message])
+
+    return sorted(found, key=lambda message: depth(message["id"]))
