@@ -23,7 +23,7 @@ from training.memory import last_words, memory
 from training.noise import untidy
 from training.passages import passage
 from training.schemas import schema
-from training.sums import sums, too_hard
+from training.sums import drill, sums, too_hard
 from training.tools import tools
 from training.turns import Call, Check, Conversation, Turn, dumps
 from training.values import gibberish, made_up_word
@@ -277,7 +277,9 @@ def filling(rng: Random, book: Book, language: Language, held: bool) -> Conversa
 
 
 Skill = Callable[[Random, Book, Language, bool], Conversation]
-SKILLS: dict[Skill, float] = {chat: 0.46, remembering: 0.1, passage: 0.1, calling: 0.25, filling: 0.09}
+SKILLS: dict[Skill, float] = {
+    chat: 0.5, remembering: 0.1, passage: 0.1, calling: 0.19, filling: 0.07, drill: 0.04
+}  # fmt: skip
 
 
 def conversation(rng: Random, book: Book, *, long: bool = False) -> Conversation:

@@ -32,14 +32,14 @@ from training.conversations import (
 from training.copying import repeat
 from training.grammar import LANGUAGES, Language
 from training.passages import passage
-from training.sums import sums, too_hard
+from training.sums import several, sums, too_hard
 from training.turns import Conversation, Turn
 
 ANSWER_LIMIT = 160  # tokens
 # Questions of each task for ten of each intent of small talk.
 SUITE: tuple[tuple[Maker, int], ...] = (
-    (fact, 150), (missing, 50), (unknown_name, 20), (off_topic, 50), (wish_off_topic, 30), (sums, 60), (too_hard, 20),
-    (repeat, 60),
+    (fact, 150), (missing, 50), (unknown_name, 20), (off_topic, 50), (wish_off_topic, 30), (sums, 60), (several, 20),
+    (too_hard, 20), (repeat, 60),
 )  # fmt: skip
 # The same for tasks that need a whole conversation: its maker, and the tasks of the turns that are judged.
 SKILL_SUITE: tuple[tuple[Skill, tuple[str, ...], int], ...] = (

@@ -1,4 +1,4 @@
-"""Sums and differences of numbers below 100, and the sums that cria cannot do.
+"""Sums and differences of numbers below 100, one or several at once, and the sums that cria cannot do.
 
 A fifth of the pairs of numbers is held out, in either order.
 """
@@ -10,9 +10,10 @@ from random import Random
 from training.book import Book
 from training.grammar import Language, bucket
 from training.noise import untidy
-from training.turns import Turn
+from training.turns import Conversation, Turn
 
 HELD_PAIRS = 5  # one pair in five
+MOST = 12  # sums asked for at once
 
 
 def sums(rng: Random, book: Book, language: Language, held: bool) -> Turn:
@@ -24,6 +25,26 @@ def sums(rng: Random, book: Book, language: Language, held: bool) -> Turn:
     said = f"{a} {sign} {b} = {a + b if sign == '+' else a - b}"
     end = "。" if language == "zh" else "."
     return Turn("sums", language, untidy(rng, question, language, exact=True), said + end, (said + end,))
+
+
+def several(rng: Random, book: Book, language: Language, held: bool) -> Turn:
+    """A list of sums. Each takes half the tokens of one asked for alone: this is where adding is learned."""
+    between = rng.choice(("; ", ", ", "\n"))
+    asked, said = [], []
+    for _ in range(rng.randint(2, MOST)):
+        sign = rng.choice("+-")
+        a, b = pair(rng, sign, held)
+        asked.append(f"{a} {sign} {b}")
+        said.append(f"{a} {sign} {b} = {a + b if sign == '+' else a - b}")
+    question = book.sums.phrases["several"][language].pick(rng, held).replace("{s}", between.join(asked))
+    answer = between.join(said)
+    return Turn("several sums", language, question, answer, (answer,))
+
+
+def drill(rng: Random, book: Book, language: Language, held: bool) -> Conversation:
+    """Sums and lists of sums, one after the other."""
+    makers = rng.choices((several, sums), (2, 1), k=rng.randint(1, 4))
+    return Conversation(None, tuple(maker(rng, book, language, held) for maker in makers))
 
 
 def pair(rng: Random, sign: str, held: bool) -> tuple[int, int]:

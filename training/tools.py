@@ -275,9 +275,9 @@ def _apart(one: Offer, other: Offer) -> bool:
 def tools(rng: Random, book: Book, language: Language, held: bool, other: Other, *, long: bool = False) -> Conversation:
     """A conversation with tools: calls with their results and answers, and turns that need no tool.
 
-    One in twenty offers many tools; a `long` one does, and has many turns.
+    Three in a hundred offer many tools; a `long` one does, and has many turns.
     """
-    count = rng.randint(5, MANY) if long or rng.random() < 0.05 else rng.choice(FEW)
+    count = rng.randint(5, MANY) if long or rng.random() < 0.03 else rng.choice(FEW)
     offered = offers(rng, book, language, held, count)
     turns: list[Turn] = []
     rounds = rng.randint(10, 30) if long else rng.choice((1, 2, 2, 3, 4))
