@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from puna.kernels.kernel import Address, Int, by_tiles, helper, kernel_of, register
-from puna.kernels.sharing import begun, matmul_work, part_of_rows
+from puna.kernels.sharing import begun, groups_at_once, matmul_work, part_of_rows
 from puna.kernels.tiling import AHEAD, TOKENS
 from puna.simd import (
     add_tile,
@@ -34,16 +34,18 @@ def _make_matmul(load, size):
 
     def make(count):
         @helper
-        def product(token, w, x, y, columns, x_stride, y_stride, accumulate):
-            acc, source, out = f32_tile(count), x + token * x_stride, y + token * y_stride
-            for k in range(columns):
-                at = w + k * ROWS * size
-                if count == 1 and AHEAD:
-                    prefetch(at + AHEAD)
-                acc = fma_tile(acc, load(at), source + k * 4, x_stride)
-            if accumulate:
-                acc = add_tile(acc, out, y_stride)
-            store_tile(acc, out, y_stride)
+        def product(token, w, groups, x, y, columns, x_stride, y_stride, accumulate):
+            source = x + token * x_stride
+            for g in range(groups):
+                acc, out = f32_tile(count), y + token * y_stride + g * 64
+                for k in range(columns):
+                    at = w + (g * columns + k) * ROWS * size
+                    if count == 1 and AHEAD:
+                        prefetch(at + AHEAD)
+                    acc = fma_tile(acc, load(at), source + k * 4, x_stride)
+                if accumulate:
+                    acc = add_tile(acc, out, y_stride)
+                store_tile(acc, out, y_stride)
 
         return product
 
@@ -51,7 +53,7 @@ def _make_matmul(load, size):
 
     @helper
     def matmul(thread, threads, w, x, y, groups, columns, x_stride, y_stride, bounds, parts, accumulate):
-        work, start = matmul_work(bounds, parts, groups), 0
+        work, start, at_once = matmul_work(bounds, parts, groups), 0, groups_at_once(columns * ROWS * size)
         for part in range(parts):
             first, tokens, weight = part_of_rows(bounds, part)
             if tokens == 0:
@@ -60,9 +62,9 @@ def _make_matmul(load, size):
             end = begun(work, thread + 1, threads, start, weight, groups)
             start += weight * groups
             source, target = x + first * x_stride, y + first * y_stride
-            for g in range(begin, end):
-                at = w + (part * groups + g) * columns * ROWS * size
-                products(0, tokens, at, source, target + g * 64, columns, x_stride, y_stride, accumulate)
+            for g in range(begin, end, at_once):
+                at, count = w + (part * groups + g) * columns * ROWS * size, min(at_once, end - g)
+                products(0, tokens, at, count, source, target + g * 64, columns, x_stride, y_stride, accumulate)
 
     return matmul
 

@@ -24,7 +24,7 @@ from puna.kernels.fetching import (
 )
 from puna.kernels.kernel import Address, Int, by_tiles, helper, register
 from puna.kernels.layouts import Layout
-from puna.kernels.sharing import begun, matmul_work, part_of_rows
+from puna.kernels.sharing import begun, groups_at_once, matmul_work, part_of_rows
 from puna.kernels.tiling import AHEAD, AHEAD_FEW, EXTRA_BLOCK, PANEL_BLOCK, TOKENS
 from puna.simd import (
     add_tile,
@@ -208,12 +208,14 @@ def _make_matmul(parts: _Parts) -> Any:
         tile = _make_tile(parts, count)
 
         @helper
-        def product(token, w, panels, y, records, y_stride, accumulate):
-            out = y + token * y_stride
-            acc = tile(w, panels + token * (records * columns // 32) * (PANEL_BLOCK + EXTRA_BLOCK), records)
-            if accumulate:
-                acc = add_tile(acc, out, y_stride)
-            store_tile(acc, out, y_stride)
+        def product(token, w, groups, panels, y, records, y_stride, accumulate):
+            panel = panels + token * (records * columns // 32) * (PANEL_BLOCK + EXTRA_BLOCK)
+            for g in range(groups):
+                out = y + token * y_stride + g * 64
+                acc = tile(w + g * records * record, panel, records)
+                if accumulate:
+                    acc = add_tile(acc, out, y_stride)
+                store_tile(acc, out, y_stride)
 
         return product
 
@@ -228,7 +230,7 @@ def _make_matmul(parts: _Parts) -> Any:
         x as `quantize` leaves it; bounds: int64, the first row of each part, then the number of rows; y_stride in
         bytes. The matrices lie one after another.
         """
-        work, start = matmul_work(bounds, parts, groups), 0
+        work, start, at_once = matmul_work(bounds, parts, groups), 0, groups_at_once(blocks * record)
         for part in range(parts):
             first, tokens, weight = part_of_rows(bounds, part)
             if tokens == 0:
@@ -237,9 +239,9 @@ def _make_matmul(parts: _Parts) -> Any:
             end = begun(work, thread + 1, threads, start, weight, groups)
             start += weight * groups
             x = panels + first * (blocks * columns // 32) * (PANEL_BLOCK + EXTRA_BLOCK)
-            for g in range(begin, end):
-                at = w + (part * groups + g) * blocks * record
-                products(0, tokens, at, x, y + first * y_stride + g * 64, blocks, y_stride, accumulate)
+            for g in range(begin, end, at_once):
+                at, count = w + (part * groups + g) * blocks * record, min(at_once, end - g)
+                products(0, tokens, at, count, x, y + first * y_stride + g * 64, blocks, y_stride, accumulate)
 
     return matmul
 

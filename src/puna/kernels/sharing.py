@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from puna.kernels.kernel import helper
+from puna.kernels.tiling import BLOCK_BYTES
 from puna.simd import get_i64
 
 # What a group of weights costs beside its rows, in rows: fetching it from memory.
@@ -36,3 +37,9 @@ def matmul_work(bounds, parts, groups):
         if rows > 0:
             work += weight * groups
     return work
+
+
+@helper
+def groups_at_once(size):
+    """How many groups of 16 rows, of `size` bytes each, a thread multiplies with all tokens together."""
+    return max(1, BLOCK_BYTES // size)
