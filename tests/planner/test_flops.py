@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from puna.gguf import GGMLType
 from puna.planner.anatomy import anatomy_of
-from puna.planner.flops import forward, lora_parameters, training, visible
+from puna.planner.flops import forward, lora_parameters, of_matrix, training, visible
 from tests.planner.headers import GOLDEN, golden, llama_8b
 
 
@@ -62,3 +62,11 @@ def test_lora_spares_the_gradients_of_frozen_weights() -> None:
     step = training(anatomy, 512, lora_rank=16)
     assert lora_parameters(anatomy, 16) == 41_943_040  # PEFT prints the same for all linear layers
     assert 2.0 < step.factor < 2.1
+
+
+def test_what_follows_the_last_attention_is_computed_for_outputs_alone() -> None:
+    anatomy = anatomy_of(llama_8b())
+    last = [m for m in anatomy.matrices if m.layer == anatomy.layers - 1]
+    after = sum(of_matrix(m) for m in last if not m.name.endswith(("attn_q.weight", "attn_k.weight", "attn_v.weight")))
+    assert 0 < after < sum(map(of_matrix, last))
+    assert forward(anatomy, 100).matrices - forward(anatomy, 100, outputs=1).matrices == 99 * after

@@ -25,6 +25,6 @@ AHEAD = 0 if _TARGET.cpu.startswith("znver") else 1152
 # The same for a few tokens at once, whose arithmetic would wait for memory (8 tokens: 33 ms a pass without, 24 with).
 AHEAD_FEW = 2304
 
-# Bytes of weights that a thread takes from memory at once and multiplies with all tokens, panel after panel: they stay
-# in its second-level cache while the activations, larger than that cache in a long prompt, pass by once for all of them.
+# Bytes of weights that a thread multiplies with all tokens, panel after panel, before it goes on: they stay in its
+# second-level cache, while activations, larger than that cache in a long prompt, pass by once for all of them.
 BLOCK_BYTES = 1 << 18

@@ -29,6 +29,7 @@ _NOT_MULTIPLIED = re.compile(
     r"|blk\.\d+\.(?:ssm_(?:a|conv1d.*)|attn_rel_b.*|shortconv\.conv.*)"
 )
 _LAYER = re.compile(r"blk\.(\d+)\.(.+)")
+_AFTER_ATTENTION = re.compile(r"blk\.\d+\.(?:attn_output|ffn_)")
 _EXPERTS = re.compile(r"_exps\.weight$")
 
 # Of how many layers in turn all but the last see a window only (llama.cpp's set_swa_pattern); others: every layer.
@@ -48,6 +49,11 @@ class Matrix:
     copies: int  # experts, or heads that have one each
     type: GGMLType
     used: int  # of the copies, by one token
+
+    @property
+    def follows_attention(self) -> bool:
+        """Whether it is multiplied with what the attention of its layer gave, or with what comes after."""
+        return bool(_AFTER_ATTENTION.match(self.name))
 
     @property
     def elements(self) -> int:

@@ -13,7 +13,7 @@ from statistics import median
 from puna import hardware, paths
 from puna.planner.rates import Rate, Rates
 
-VERSION = 1
+VERSION = 2
 
 # Shares of this machine's own limits that our kernels reach, where it was not calibrated: (reading, dot products).
 USUAL_SHARES = (0.80, 0.55)
@@ -36,6 +36,7 @@ class Calibration:
     kv_read: float
     attention: float
     layer_seconds: float
+    activation_seconds: float = 0.0
 
     @property
     def is_whole(self) -> bool:
@@ -63,6 +64,7 @@ class Calibration:
             kv_read=self.kv_read * reading,
             attention=self.attention * computing,
             layer_seconds=self.layer_seconds,
+            activation_seconds=self.activation_seconds / computing,
             threads=self.threads,
         )
 

@@ -62,6 +62,21 @@ def of_matrix(matrix: Matrix) -> int:
     return 2 * matrix.active
 
 
+def tokens_of(anatomy: Anatomy, matrix: Matrix, tokens: int, outputs: int) -> int:
+    """How many of the tokens are multiplied with a matrix: after the last layer's attention those of which logits are
+    wanted, as no other's states are needed any more; an encoder's are all wanted."""
+    return outputs if anatomy.causal and matrix.layer == anatomy.layers - 1 and matrix.follows_attention else tokens
+
+
+def activations(anatomy: Anatomy, tokens: int, outputs: int) -> int:
+    """Numbers that so many tokens take into products with weights and out of them: what is beside the products grows
+    with these (norms, quantising, rotations, gates)."""
+    return sum(
+        tokens_of(anatomy, matrix, tokens, outputs) * (matrix.rows + matrix.columns) * matrix.used
+        for matrix in anatomy.matrices
+    )
+
+
 def forward(
     anatomy: Anatomy, tokens: int, *, start: int = 0, outputs: int | None = None, dense: bool = False
 ) -> Forward:
@@ -73,11 +88,13 @@ def forward(
     """
     per_layer = [0] * anatomy.layers
     outside = 0
+    wanted = tokens if outputs is None else outputs
     for matrix in anatomy.matrices:
+        flops = tokens_of(anatomy, matrix, tokens, wanted) * of_matrix(matrix)
         if matrix.layer is None:
-            outside += tokens * of_matrix(matrix)
+            outside += flops
         else:
-            per_layer[matrix.layer] += tokens * of_matrix(matrix)
+            per_layer[matrix.layer] += flops
     head = of_matrix(anatomy.head) if anatomy.head else 0
     return Forward(
         tuple(
@@ -85,7 +102,7 @@ def forward(
             for matrices, attention in zip(per_layer, anatomy.attention, strict=True)
         ),
         outside,
-        head * (tokens if outputs is None else outputs),
+        head * wanted,
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -26,7 +27,7 @@ from puna.models.memory import zeros
 from puna.models.weights import layout_of
 from puna.planner.anatomy import anatomy_of
 from puna.planner.calibration import USUAL_LAYER_SECONDS, Calibration, Limits
-from puna.planner.flops import forward
+from puna.planner.flops import activations, forward
 from puna.planner.memory import packed
 from puna.planner.rates import Rate
 
@@ -40,8 +41,9 @@ TYPES = (
 )  # fmt: skip
 DEEP = 2048  # positions before the steps that tell attention's share
 DECODED = 8  # steps
-WIDTH, HIDDEN, HEADS, KV_HEADS, VOCABULARY = 2048, 5632, 32, 4, 512
-WEIGHT_BYTES = 220_000_000  # at least: more than any cache holds
+WIDTH, HIDDEN, HEAD, HEADS_OF_ONE, VOCABULARY = 2048, 5632, 64, 8, 512  # heads of queries of one head of keys
+NARROW = 512  # the width of a model of which less is products, more what is beside them
+WEIGHT_BYTES = 500_000_000  # at least: more than caches hold, and enough for noise to pass
 
 OnProgress = Callable[[str, int, int], None]
 
@@ -91,19 +93,30 @@ def calibrate(threads: int, progress: OnProgress | None = None) -> Calibration:
     before = probe.limits()
     first = _Timed(GGMLType.Q4_0, threads, layers=None, progress=progress)
     kv_read, attention = first.attention()
-    overhead = _layer_seconds(threads, progress)
+    beside = _Beside(attention, _layer_seconds(threads, progress), 0.0)
+    beside = replace(beside, activation=_activation_seconds(first, beside, progress))
     found = {}
     for number, kind in enumerate(TYPES, 1):
         tell("measuring kernels", number, len(TYPES))
         timed = first if kind is GGMLType.Q4_0 else _Timed(kind, threads, layers=None, progress=progress)
-        found[layout_of(kind).name] = timed.rate(attention, overhead)
+        found[layout_of(kind).name] = timed.rate(beside)
         timed.close()
     after = probe.limits()
     probe.close()
     return Calibration(
         platform.processor() or platform.machine(), str(hardware.isa()), threads, time.time(),
-        (before.read + after.read) / 2, (before.dot + after.dot) / 2, found, kv_read, attention, overhead,
+        (before.read + after.read) / 2, (before.dot + after.dot) / 2, found, kv_read, attention, beside.layer,
+        beside.activation,
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """What is no product with weights: operations of attention a second; seconds of a layer and of an activation."""
+
+    attention: float
+    layer: float
+    activation: float
 
 
 class _Timed:
@@ -112,6 +125,7 @@ class _Timed:
     def __init__(
         self, kind: GGMLType, threads: int, *, layers: int | None, width: int = WIDTH, progress: OnProgress | None
     ) -> None:
+        self.threads = threads
         each = _layer_elements(width) * kind.bits_per_weight / 8
         self._layers = layers or max(2, round(WEIGHT_BYTES / each))
         self._kind = kind
@@ -121,15 +135,22 @@ class _Timed:
         self._model: Model = load(file, threads=threads, num_blocks=blocks, progress=progress)
         self._blocks = range(blocks)
 
-    def rate(self, attention: float, layer_seconds: float) -> Rate:
-        """Of its weights; attention and overhead are taken off."""
-        overhead = self._layers * layer_seconds
+    def rate(self, beside: _Beside) -> Rate:
+        """Of its weights; what is beside the products is taken off."""
         weights = [*self.anatomy.matrices, *([self.anatomy.head] if self.anatomy.head else [])]
-        flops = forward(self.anatomy, MAX_TOKENS, outputs=1)
+        decode = self._layers * beside.layer + activations(self.anatomy, 1, 1) * beside.activation
+        prefill, products = self.prefill(beside)
+        prefill -= activations(self.anatomy, MAX_TOKENS, 1) * beside.activation
         return Rate(
-            read=sum(map(packed, weights)) / _difference(self._decode(0), overhead),
-            compute=flops.matrices / _difference(self._prefill(0), overhead + flops.attention / attention),
+            read=sum(map(packed, weights)) / _difference(self._decode(0), decode),
+            compute=products / max(prefill, 1e-9),
         )
+
+    def prefill(self, beside: _Beside) -> tuple[float, int]:
+        """Seconds of MAX_TOKENS tokens without attention and the layers' own, and the operations of their products."""
+        flops = forward(self.anatomy, MAX_TOKENS, outputs=1)
+        rest = self._layers * beside.layer + flops.attention / beside.attention
+        return _difference(self._prefill(0), rest), flops.matrices
 
     def attention(self) -> tuple[float, float]:
         """Bytes of the cache that a token reads a second, and operations of many tokens a second."""
@@ -179,13 +200,30 @@ def _layer_seconds(threads: int, progress: OnProgress | None) -> float:
         small.close()
 
 
+def _activation_seconds(wide: _Timed, beside: _Beside, progress: OnProgress | None) -> float:
+    """From two models of one type of weights, one of them narrow, of seconds = operations / rate + numbers * this."""
+    narrow = _Timed(GGMLType.Q4_0, wide.threads, layers=24, width=NARROW, progress=progress)
+    try:
+        (long, many), (short, few) = wide.prefill(beside), narrow.prefill(beside)
+        of_wide, of_narrow = (activations(each.anatomy, MAX_TOKENS, 1) for each in (wide, narrow))
+        return max(0.0, (short - long * few / many) / (of_narrow - of_wide * few / many))
+    finally:
+        narrow.close()
+
+
 def _layer_elements(width: int) -> int:
     return sum(rows * columns for rows, columns in _matrices(width).values())
 
 
+def _heads(width: int) -> tuple[int, int]:
+    """Heads of queries, and of keys and values."""
+    heads = width // HEAD
+    return heads, max(1, heads // HEADS_OF_ONE)
+
+
 def _matrices(width: int) -> dict[str, tuple[int, int]]:
     hidden = HIDDEN * width // WIDTH // 32 * 32
-    kv = width * KV_HEADS // HEADS
+    kv = _heads(width)[1] * HEAD
     return {
         "attn_q": (width, width), "attn_k": (kv, width), "attn_v": (kv, width), "attn_output": (width, width),
         "ffn_gate": (hidden, width), "ffn_up": (hidden, width), "ffn_down": (width, hidden),
@@ -194,16 +232,14 @@ def _matrices(width: int) -> dict[str, tuple[int, int]]:
 
 def _model(kind: GGMLType, layers: int, width: int) -> MappedModel:
     """The model: its tensors are zeros, made as they are asked for."""
-    heads = HEADS if width == WIDTH else 2
-    kv_heads = KV_HEADS if width == WIDTH else 2
+    heads, kv_heads = _heads(width)
     shapes: dict[str, tuple[tuple[int, ...], GGMLType]] = {
         "token_embd.weight": ((VOCABULARY, width), kind), "output_norm.weight": ((width,), GGMLType.F32),
     }  # fmt: skip
     for i in range(layers):
         for part in ("attn_norm", "ffn_norm"):
             shapes[f"blk.{i}.{part}.weight"] = (width,), GGMLType.F32
-        matrices = _matrices(width) | ({} if width == WIDTH else {"attn_k": (width, width), "attn_v": (width, width)})
-        shapes |= {f"blk.{i}.{part}.weight": (shape, kind) for part, shape in matrices.items()}
+        shapes |= {f"blk.{i}.{part}.weight": (shape, kind) for part, shape in _matrices(width).items()}
     tensors = {
         name: Tensor(name, shape, of, partial(_zeros, of.nbytes(shape[-1:]))) for name, (shape, of) in shapes.items()
     }

@@ -37,6 +37,7 @@ class Rates:
     kv_read: float  # bytes a second that attention reads of the cache
     attention: float  # operations a second of attention to many positions at once
     layer_seconds: float  # of each layer in each step, whatever it computes
+    activation_seconds: float = 0.0  # of each number that a token takes into a product or out of it, beside the product
     threads: int = 1
     power: float | None = None  # watts
 

@@ -1,7 +1,7 @@
 """How fast a model runs: what each step reads and computes, beside what the machine reaches of either.
 
 A step takes the longer of the two for its weights (Williams, Waterman and Patterson 2009), then the cache that
-attention reads, and a little for each layer. Knows nothing of where the rates come from.
+attention reads, and a little for each layer and each activation. Knows nothing of where the rates come from.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Literal
 
 from puna.models import KV_TYPES, MAX_TOKENS
 from puna.planner.anatomy import Anatomy, Matrix
-from puna.planner.flops import forward, of_matrix
+from puna.planner.flops import activations, forward, of_matrix, tokens_of
 from puna.planner.memory import OTHER_KV_TYPES, packed
 from puna.planner.rates import Rates
 
@@ -66,7 +66,7 @@ def predict(anatomy: Anatomy, rates: Rates, *, prompt: int, context: int, sequen
     prompt_seconds = sum(step.seconds for step in prefill_steps(anatomy, rates, prompt))
     first, full = (decode_step(anatomy, rates, depth, 1, kv_type) for depth in (prompt, context - 1))
     together = decode_step(anatomy, rates, prompt, sequences, kv_type)
-    read = sum(_read(matrix, rates, 1) for matrix in _all(anatomy))
+    read = sum(_read(matrix, rates, 1) for matrix in (*anatomy.matrices, *([anatomy.head] if anatomy.head else [])))
     return Speed(
         prefill=prompt / prompt_seconds,
         decode=1 / first.seconds,
@@ -83,7 +83,7 @@ def predict(anatomy: Anatomy, rates: Rates, *, prompt: int, context: int, sequen
 
 def decode_step(anatomy: Anatomy, rates: Rates, depth: int, sequences: int, kv_type: str) -> Step:
     """One token more for each of some answers, before which there are `depth`."""
-    step = _products(list(_all(anatomy)), anatomy.layers, rates, sequences)
+    step = _products(anatomy, rates, sequences, sequences)
     types = KV_TYPES if rates.engine == "puna" else OTHER_KV_TYPES
     kept = sum(layer.cached * min(depth, layer.window or depth) for layer in anatomy.attention if layer)
     return replace(step, attention=sequences * kept * float(types[kv_type]) / rates.kv_read)
@@ -93,32 +93,26 @@ def prefill_steps(anatomy: Anatomy, rates: Rates, tokens: int, start: int = 0) -
     """The steps of a prompt; the last computes logits, for one token."""
     for first in range(start, start + tokens, MAX_TOKENS):
         count = min(MAX_TOKENS, start + tokens - first)
-        step = _products(anatomy.matrices, anatomy.layers, rates, count)
-        attention = forward(anatomy, count, start=first, outputs=0).attention / rates.attention
-        step = replace(step, attention=attention)
-        if first + count == start + tokens and anatomy.head is not None:
-            head = _products([anatomy.head], 0, rates, 1)
-            step = replace(step, reading=step.reading + head.reading, computing=step.computing + head.computing)
-        yield step
+        step = _products(anatomy, rates, count, outputs=int(first + count == start + tokens))
+        yield replace(step, attention=forward(anatomy, count, start=first, outputs=0).attention / rates.attention)
 
 
-def _all(anatomy: Anatomy) -> Iterator[Matrix]:
-    yield from anatomy.matrices
+def _products(anatomy: Anatomy, rates: Rates, tokens: int, outputs: int) -> Step:
+    """The products of so many tokens, and the logits of `outputs` of them."""
+    counted = [(matrix, tokens_of(anatomy, matrix, tokens, outputs)) for matrix in anatomy.matrices]
     if anatomy.head is not None:
-        yield anatomy.head
-
-
-def _products(matrices: list[Matrix] | tuple[Matrix, ...], layers: int, rates: Rates, tokens: int) -> Step:
+        counted.append((anatomy.head, outputs))
     reading = computing = 0.0
-    for matrix in matrices:
+    for matrix, rows in counted:
         rate = rates.of(matrix.type)
-        reads = _read(matrix, rates, tokens) / rate.read
-        computes = tokens * of_matrix(matrix) / rate.compute
+        reads = _read(matrix, rates, rows) / rate.read
+        computes = rows * of_matrix(matrix) / rate.compute
         if computes > reads:
             computing += computes
         else:
             reading += reads
-    return Step(reading, computing, 0.0, layers * rates.layer_seconds)
+    beside = activations(anatomy, tokens, outputs) * rates.activation_seconds
+    return Step(reading, computing, 0.0, anatomy.layers * rates.layer_seconds + beside)
 
 
 def _read(matrix: Matrix, rates: Rates, tokens: int) -> float:
