@@ -63,7 +63,9 @@ def predicted_memory(path: Path, wanted: Load, threads: int) -> Memory:
 
 
 def private_bytes(path: Path, wanted: Load, threads: int) -> int:
-    """Private memory of a runner whose contexts have been filled once."""
+    """Private memory of a runner whose contexts have been filled once.
+
+    Pages of libraries that it alone has mapped do not count: they are the disk's, and the system may take them back."""
     with RunnerProcess.start(
         path, threads=threads, context=wanted.context, max_sequences=wanted.sequences, kv_type=wanted.kv_type,
         num_blocks=wanted.sequences * -(-wanted.context // BLOCK_SIZE),
@@ -85,7 +87,7 @@ def private_bytes(path: Path, wanted: Load, threads: int) -> int:
             done.acquire()
         if failed:
             raise RuntimeError(failed[0])
-        return int(psutil.Process(runner.pid).memory_full_info().uss)
+        return sum(int(mapped.private_dirty) for mapped in psutil.Process(runner.pid).memory_maps())
 
 
 def speed(models: Sequence[Path], *, anew: bool) -> None:
