@@ -7,7 +7,18 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import compute, embeddings, make_model, performance, planned, published, pull, quantizing, vectors
+from bench import (
+    compute,
+    embeddings,
+    make_model,
+    performance,
+    planned,
+    published,
+    pull,
+    quantizing,
+    remote_plan,
+    vectors,
+)
 from bench.process import ContestantError
 from bench.results import FOLDER, Result
 from bench.scenarios import SCENARIOS
@@ -69,8 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     verb.add_argument("--model", type=Path, help="a BERT's folder; default: all-MiniLM-L6-v2's, if it is installed")
     verb.set_defaults(run=_embeddings)
-    verb = verbs.add_parser("planned", help="memory and speed beside what the planner predicts")
-    verb.add_argument("what", choices=("memory", "speed"))
+    verb = verbs.add_parser("planned", help="what the planner predicts beside memory and speed; what it reads afar")
+    verb.add_argument("what", choices=("memory", "speed", "remote"))
     verb.add_argument("models", type=Path, nargs="+", help="GGUF files")
     verb.add_argument("--anew", action="store_true", help="measure the machine first, even if that was done before")
     verb.set_defaults(run=_planned)
@@ -129,6 +140,8 @@ def _make(chosen: argparse.Namespace) -> None:
 def _planned(chosen: argparse.Namespace) -> None:
     if chosen.what == "memory":
         planned.memory(chosen.models)
+    elif chosen.what == "remote":
+        remote_plan.run(chosen.models)
     else:
         planned.speed(chosen.models, anew=chosen.anew)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import planned, published
+from bench import planned, published, remote_plan
 from puna.planner.anatomy import Anatomy
 from puna.planner.devices import MARKS, Figure, device_named
 from puna.planner.flops import Recompute, forward, training
@@ -42,6 +42,12 @@ its size, one for its input, one for its weights. Recomputing all activations do
 4 times the forward pass, where nothing is recomputed 3 times.
 """
 
+REMOTE = """
+## A model elsewhere
+
+The whole command `puna plan`, asking a registry on loopback (`python -m bench planned remote MODEL...`):
+"""
+
 COUNTED = """
 Counts are exact: for fifteen tiny models of thirteen architectures (grouped and latent attention, windows, merged and
 gated matrices, mixtures of experts) they equal those of torch's FlopCounterMode on transformers, forward, backward and
@@ -53,16 +59,18 @@ MEMORY = """
 ## Memory
 
 Weights as the kernels hold them, the KV cache in whole blocks, the rows of a step, the process: predicted beside the
-private memory of a runner whose contexts have been filled (`python -m bench planned memory MODEL...`).
+private memory of a runner whose contexts have been filled: the pages that it has written to, as those that it only
+reads, of libraries and of the model's file, the system may take back (`python -m bench planned memory MODEL...`).
 """
 
 SPEED = """
 ## Speed
 
 A step takes the longer of reading its weights and computing with them, then reads the cache, and pays a little for each
-layer. This machine's rates are measured with the kernels themselves (`puna bench --calibrate`), for each layout of
-weights; in the table they are scaled to the machine's limits around each measurement, for a virtual machine's change
-from minute to minute (`python -m bench planned speed MODEL...`).
+layer and for each number that goes into a product or comes out. After the last layer's attention only what logits are
+wanted of is computed. This machine's rates are measured with the kernels themselves (`puna bench --calibrate`), for
+each layout of weights; in the table they are scaled to the machine's limits around each measurement, for a virtual
+machine's change from minute to minute (`python -m bench planned speed MODEL...`).
 """
 
 OTHERS = """
@@ -95,8 +103,8 @@ keeps it from what its memory could give (`puna plan MODEL --device n5095 --devi
 def write_page() -> None:
     """Write it."""
     parts = (
-        HEAD, costs(), COUNTED, MEMORY, planned.memory_table(), SPEED, planned.speed_table(), OTHERS, published.table(),
-        MISSION, two_devices(), AFTER,
+        HEAD, costs(), COUNTED, MEMORY, planned.memory_table(), SPEED, planned.speed_table(), REMOTE,
+        remote_plan.table(), OTHERS, published.table(), MISSION, two_devices(), AFTER,
     )  # fmt: skip
     PAGE.write_text("\n".join(part.strip("\n") + "\n" for part in parts), encoding="utf-8")
     print(PAGE)

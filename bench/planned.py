@@ -127,14 +127,14 @@ def speed(models: Sequence[Path], *, anew: bool) -> None:
 def memory_table() -> str:
     """Markdown."""
     lines = ["| model | contexts | KV cache | predicted | measured | error |", "|---|---:|---|---:|---:|---:|"]
-    for result, facts, values in _results("memory"):
+    for result, facts, values in results("memory"):
         error = values["predicted"] / values["measured"] - 1
         model = result.model.rsplit("-", 2)[0]
         lines.append(
             f"| {model} | {facts['sequences']} x {facts['context']} | {facts['kv_type']} | "
             f"{values['predicted'] / 1e6:.1f} MB | {values['measured'] / 1e6:.1f} MB | {error:+.1%} |"
         )
-    errors = [abs(v["predicted"] / v["measured"] - 1) for _, _, v in _results("memory")]
+    errors = [abs(v["predicted"] / v["measured"] - 1) for _, _, v in results("memory")]
     return "\n".join([*lines, "", _errors(errors)])
 
 
@@ -145,7 +145,7 @@ def speed_table() -> str:
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     errors: list[float] = []
-    for result, _, v in _results("speed"):
+    for result, _, v in results("speed"):
         own = [v[f"predicted_{what}"] / v[what] - 1 for what in ("prefill", "decode")]
         errors += map(abs, own)
         cells = [f"{v[what]:.1f} | {v[f'predicted_{what}']:.1f} | {error:+.1%}"
@@ -160,7 +160,7 @@ def _errors(errors: Sequence[float]) -> str:
     return f"{len(errors)} figures: median error {median(errors):.1%}, largest {max(errors):.1%}."
 
 
-def _results(scenario: str) -> Iterator[tuple[Result, dict[str, object], dict[str, float]]]:
+def results(scenario: str) -> Iterator[tuple[Result, dict[str, object], dict[str, float]]]:
     for result in load_all(FOLDER):
         if result.scenario == scenario:
             yield result, result.facts.get("puna", {}), result.rounds[0]["puna"]
