@@ -17,9 +17,9 @@ def test_every_missing_block_is_given_out_once_whatever_comes_back(
 ) -> None:
     chance = random.Random(seed)
     there = {block for block in there if block < count}
-    blocks = Blocks(count, there, workers)
+    blocks = Blocks(count, there)
     arrived: list[int] = []
-    while (run := blocks.take(chance.randint(0, 8))) is not None:
+    while (run := blocks.take(chance.randint(0, 8), workers)) is not None:
         start, end = run
         assert start < end
         done = chance.randint(start, end)
@@ -44,10 +44,10 @@ def _all_after(blocks: Blocks, block: int) -> list[int]:
 
 
 def test_a_block_that_was_lost_is_given_out_again() -> None:
-    blocks = Blocks(3, {0, 1, 2}, 4)
-    assert blocks.take(9) is None
+    blocks = Blocks(3, {0, 1, 2})
+    assert blocks.take(9, 4) is None
     blocks.lost(1)
-    assert (blocks.missing, blocks.wait_for(1, 0), blocks.take(9)) == (1, False, (1, 2))
+    assert (blocks.missing, blocks.wait_for(1, 0), blocks.take(9, 4)) == (1, False, (1, 2))
 
 
 def test_connections_double_while_that_helps_and_go_back_where_it_does_not() -> None:

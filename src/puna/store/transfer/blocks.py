@@ -12,14 +12,12 @@ class Blocks:
     Args:
         count: blocks of the file.
         there: those that need not be fetched.
-        workers: how many share the work; towards the end they take shorter runs, and end together.
     """
 
-    def __init__(self, count: int, there: Iterable[int], workers: int) -> None:
+    def __init__(self, count: int, there: Iterable[int]) -> None:
         self._there = bytearray(count)
         for block in there:
             self._there[block] = 1
-        self._workers = workers
         self._changed = threading.Condition()
         self._free = _runs(self._there)
 
@@ -28,10 +26,13 @@ class Blocks:
         """How many are not there."""
         return self._there.count(0)
 
-    def take(self, most: int) -> tuple[int, int] | None:
-        """The first run (from, to), of `most` blocks or fewer; None if there is none now."""
+    def take(self, most: int, workers: int) -> tuple[int, int] | None:
+        """The first run (from, to), of `most` blocks or fewer; None if there is none now.
+
+        workers: how many share the work; towards the end they take shorter runs, and end together.
+        """
         with self._changed:
-            return self._cut(most) if self._free else None
+            return self._cut(most, workers) if self._free else None
 
     def take_after(self, block: int) -> tuple[int, int] | None:
         """The first run from `block` on, as far as it goes; None if there is none."""
@@ -64,10 +65,10 @@ class Blocks:
         with self._changed:
             return self._changed.wait_for(lambda: bool(self._there[block]), seconds)
 
-    def _cut(self, most: int) -> tuple[int, int]:
+    def _cut(self, most: int, workers: int) -> tuple[int, int]:
         start, end = self._free.pop(0)
         left = sum(end - start for start, end in self._free) + end - start
-        cut = min(end, start + max(1, min(most, left // (2 * self._workers))))
+        cut = min(end, start + max(1, min(most, left // (2 * workers))))
         if cut < end:
             self._free.insert(0, (cut, end))
         return start, cut

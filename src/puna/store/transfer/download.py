@@ -172,7 +172,7 @@ class _Job:
         old = frozenset(partial.blocks)
         missing = partial.block_count - len(old)
         connections = max(1, min(self._connections, -(-missing // WORTH_A_CONNECTION)))
-        blocks = Blocks(partial.block_count, old, connections)
+        blocks = Blocks(partial.block_count, old)
         digest = hashlib.sha256()
         with Fetching(partial, blocks, remotes, self._patience, connections) as fetching:
             for block in range(partial.block_count):

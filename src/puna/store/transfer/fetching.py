@@ -21,12 +21,14 @@ from puna.store.transfer.journal import BLOCK, Partial, checksum
 from puna.store.transfer.retrying import Patience, Unavailable
 from puna.store.transfer.source import PROGRESS, Body, Remote
 
-SHORTEST_RUN, LONGEST_RUN = 2, 64  # blocks that are asked for in one request
+SHORTEST_RUN, LONGEST_RUN = 32, 64  # blocks that are asked for in one request
 WORTH_WAITING = 8.0  # a request should take so many times as long as the wait for its answer
 FIRST = 2  # connections to begin with
 POLL = 0.05  # seconds between two looks for a source that may be asked
-FLUSH = 0.5  # seconds after which the system is asked to put on the disk what has come
+FLUSH = 0.05  # seconds after which the system is asked to put on the disk what has come
 LEAVE = 2.0  # seconds that a thread is waited for at the end; one that is connecting ends by itself
+
+_flush = getattr(os, "fdatasync", os.fsync)  # not all systems have the cheaper one
 
 
 class Run:
@@ -40,6 +42,7 @@ class Run:
         self._blocks = blocks
         self._file = file
         self._checksum = 0
+        self._writing = f"write into {partial.path.parent}"
 
     @property
     def block(self) -> int:
@@ -61,7 +64,7 @@ class Run:
         block = self.position // BLOCK
         last = min((block + 1) * BLOCK, self.end)
         data = data[: last - self.position]
-        with files.storing(f"write into {self._partial.path.parent}"):
+        with files.storing(self._writing):
             self._file.seek(self.position)
             taken = self._file.write(data)
         self._checksum = (self._checksum + checksum(data[:taken], self.begun)) % 2**64
@@ -198,7 +201,7 @@ class Fetching:
         try:
             with files.storing(f"write into {self._partial.path.parent}"), self._partial.path.open("r+b") as file:
                 while not self._stopped.wait(FLUSH):
-                    os.fsync(file.fileno())
+                    _flush(file.fileno())
         except StoreError as error:
             self._failure = error
 
@@ -216,7 +219,7 @@ class Fetching:
     def _ask(self, reader: Reader, remote: Remote, file: BinaryIO) -> None:
         """One request: for what the last one left, or for the next run, if there is one."""
         try:
-            if reader.run is None and (taken := self._blocks.take(self._worthwhile(remote))) is not None:
+            if reader.run is None and (taken := self._taken(remote)) is not None:
                 reader.run = Run(self._partial, self._blocks, file, *taken)
             reader.reset()
             if reader.run is not None:
@@ -231,6 +234,9 @@ class Fetching:
             self._stopped.wait(POLL)
         elif reader.run.finished:
             reader.run = None
+
+    def _taken(self, remote: Remote) -> tuple[int, int] | None:
+        return self._blocks.take(self._worthwhile(remote), len(self._readers))
 
     def _worthwhile(self, remote: Remote) -> int:
         """Blocks to ask for in one request: just so many that waiting for its answer is cheap.

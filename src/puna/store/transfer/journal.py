@@ -37,6 +37,7 @@ class Partial:
         self.path = path
         self.size = size
         self.block_count = -(-size // BLOCK)
+        self._writing = f"write into {path.parent}"
         self._header = _header(size, identity)
         self._journal = locked
         self._buffer = memoryview(bytearray(BLOCK))
@@ -59,7 +60,7 @@ class Partial:
 
     def record(self, block: int, checksum: int) -> None:
         """The bytes of a block are written. Raises StoreError."""
-        with self._write, files.storing(f"write into {self.path.parent}"):
+        with self._write, files.storing(self._writing):
             self._journal.write(_RECORD.pack(block, checksum))
             self._checksums[block] = checksum
 
