@@ -19,6 +19,7 @@ from puna.simd import (
     f32_tile,
     fma_column,
     fma_tile,
+    fma_two,
     high_nibbles,
     load_f32,
     load_i8,
@@ -66,6 +67,11 @@ def run_dot(dot: Any, weights: NDArray[Any], x: Int8s, count: int) -> NDArray[np
     return out
 
 
+def stored(weights: NDArray[Any]) -> NDArray[np.uint8]:
+    """Signed bytes as dot products take them."""
+    return (weights.astype(int) + signed_offset()).astype(np.uint8)
+
+
 def activations() -> list[Int8s]:
     """Two tokens each: every column by itself, the ends of the range, and some at random."""
     one_hot = [np.roll(np.array([[1, 0, 0, 0], [0, -1, 0, 0]], np.int8), k, axis=1) for k in range(4)]
@@ -78,7 +84,7 @@ def test_signed_dot_products_are_exact_for_every_byte(x: Int8s) -> None:
     random = np.random.default_rng(2)
     every_byte = random.permutation(np.arange(-128, 128)).reshape(4, 16, 4)
     for weights in (*every_byte, np.full((16, 4), -128), np.full((16, 4), 127)):
-        got = run_dot(_dot_i8, weights.astype(np.int8), x, 2)
+        got = run_dot(_dot_i8, stored(weights), x, 2)
         assert np.array_equal(got, x.astype(int) @ weights.T)
 
 
@@ -111,6 +117,21 @@ def test_float_tiles_take_each_vector_at_its_stride() -> None:
 
 
 @compiled
+def _two_tiles(w: int, v: int, x: int, out: int) -> None:
+    one, other = fma_two(f32_tile(3), f32_tile(3), load_f32(w), load_f32(v), x, 8)
+    store_tile(one, out, 64)
+    store_tile(other, out + 192, 64)
+
+
+def test_two_float_tiles_share_what_they_are_multiplied_with() -> None:
+    random = np.random.default_rng(7)
+    w, v, x = (random.integers(-9, 10, shape).astype(np.float32) for shape in ((16,), (16,), (3, 2)))
+    out = np.zeros((2, 3, 16), np.float32)
+    _two_tiles(w.ctypes.data, v.ctypes.data, x.ctypes.data, out.ctypes.data)
+    assert np.array_equal(out, [x[:, :1] * w, x[:, :1] * v])
+
+
+@compiled
 def _scale(weights: int, words: int, sums: int, scale: int, scales: int, out: int) -> None:
     ints = dot_i8_tile(_signed_start(2, sums), load_i8(weights), words)
     store_tile(scale_tile(load_tile(2, out, 64), ints, load_f32(scale), scales), out, 64)
@@ -121,7 +142,7 @@ def test_scale_tile_adds_the_integers_times_both_scales() -> None:
     weights, x = random.integers(-128, 128, (16, 4)).astype(np.int8), random.integers(-127, 128, (2, 4)).astype(np.int8)
     scale, scales = np.exp2(random.integers(-9, 9, 16)).astype(np.float32), np.array([0.5, -4], np.float32)
     sums, out = -8 * x.sum(1, dtype=np.int32), np.full((2, 16), 3, np.float32)
-    _scale(*(array.ctypes.data for array in (weights, x, sums, scale, scales, out)))
+    _scale(*(array.ctypes.data for array in (stored(weights), x, sums, scale, scales, out)))
     assert np.array_equal(out, 3 + (x.astype(int) @ weights.T.astype(int)) * scale * scales[:, None])
 
 
@@ -161,6 +182,6 @@ def test_sums_of_as_many_words_as_are_allowed_are_exact(
     if fill is not None:
         weights[...], x[...] = (most if fill > 0 else least if least else most), fill
     sums, out = -8 * x.sum((0, 2), dtype=np.int32), np.ones((4, 16), np.float32)
-    arrays = weights.astype(np.int8), x.astype(np.int8), sums, out
+    arrays = stored(weights) if add_up is _sum_bytes else weights.astype(np.int8), x.astype(np.int8), sums, out
     add_up(*(array.ctypes.data for array in arrays), pairs)
     assert np.array_equal(out[1:], np.einsum("krc,ktc->tr", weights - offset, x))

@@ -36,7 +36,7 @@ class Quants:
 
     fetch: Any  # a helper of (address of a block, k)
     size: int  # bytes of a block
-    offset: int  # what is to be taken off each quant (of signed ones: what the machine's dot product has put on)
+    offset: int  # what is to be taken off each quant
     signed: bool = False
     pairs: int = 4  # how many times two words may be added up before sums of 16 bits could overflow
 
@@ -48,7 +48,7 @@ class Quants:
 
 @helper
 def _bytes(at, k):
-    """8 bits: the words one after another."""
+    """8 bits: the words one after another, `signed_offset` added."""
     return load_i8(at + k * 64), load_i8(at + k * 64 + 256)
 
 
@@ -92,7 +92,7 @@ def _three(at, k):
 @cache
 def _levels(values: tuple[int, ...]) -> Any:
     """4 bits that index 16 signed levels."""
-    table = level_table(values)
+    table = level_table(tuple(value + signed_offset() for value in values))
 
     @helper
     def fetch(at, k):

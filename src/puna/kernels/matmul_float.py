@@ -10,11 +10,12 @@ import numpy as np
 
 from puna.kernels.kernel import Address, Int, by_tiles, helper, kernel_of, register
 from puna.kernels.sharing import begun, groups_at_once, matmul_work, part_of_rows
-from puna.kernels.tiling import AHEAD, TOKENS
+from puna.kernels.tiling import AHEAD, PAIRED_FROM, TOKENS
 from puna.simd import (
     add_tile,
     f32_tile,
     fma_tile,
+    fma_two,
     get_i16,
     get_i32,
     load_bf16,
@@ -33,6 +34,27 @@ def _make_matmul(load, size):
     """A function over all tokens and one thread's row groups."""
 
     def make(count):
+        return make_pair(count) if PAIRED_FROM and count >= PAIRED_FROM else make_single(count)
+
+    def make_pair(count):
+        @helper
+        def product(token, w, groups, x, y, columns, x_stride, y_stride, accumulate):
+            source, stride = x + token * x_stride, columns * ROWS * size
+            for g in range(0, groups, 2):
+                beside = min(1, groups - 1 - g)  # 0: a last group alone is taken twice
+                at, out = w + g * stride, y + token * y_stride + g * 64
+                acc, other = f32_tile(count), f32_tile(count)
+                for k in range(columns):
+                    first, second = load(at + k * ROWS * size), load(at + beside * stride + k * ROWS * size)
+                    acc, other = fma_two(acc, other, first, second, source + k * 4, x_stride)
+                if accumulate:
+                    acc, other = add_tile(acc, out, y_stride), add_tile(other, out + beside * 64, y_stride)
+                store_tile(acc, out, y_stride)
+                store_tile(other, out + beside * 64, y_stride)
+
+        return product
+
+    def make_single(count):
         @helper
         def product(token, w, groups, x, y, columns, x_stride, y_stride, accumulate):
             source = x + token * x_stride

@@ -13,7 +13,7 @@ import numpy as np
 from puna.kernels import layouts
 from puna.kernels.kernel import Address, Int, helper, register
 from puna.kernels.layouts import ROWS, Layout
-from puna.simd import get_i16, get_i32, get_u8, set_i16, set_i32, set_u8
+from puna.simd import get_i16, get_i32, get_u8, set_i16, set_i32, set_u8, signed_offset
 
 NIBBLES, PAIRS, ONES = 0x0F0F0F0F, 0x03030303, 0x01010101
 
@@ -33,9 +33,12 @@ def _nibble_words(start: int, group: int = 16, block: int = 32) -> Any:
 
 
 def _byte_words(start: int) -> Any:
+    """Signed bytes, stored with `signed_offset` added: without a carry between bytes this turns their highest bits."""
+    turned = np.int64(signed_offset() * ONES)
+
     @helper
     def word(source, j):
-        return np.int64(get_i32(source + start + j * 4))
+        return np.int64(get_i32(source + start + j * 4)) ^ turned
 
     return word
 

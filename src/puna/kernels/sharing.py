@@ -41,5 +41,5 @@ def matmul_work(bounds, parts, groups):
 
 @helper
 def groups_at_once(size):
-    """How many groups of 16 rows, of `size` bytes each, a thread multiplies with all tokens together."""
-    return max(1, BLOCK_BYTES // size)
+    """How many groups of 16 rows, of `size` bytes each, a thread multiplies with all tokens together: pairs."""
+    return max(1, BLOCK_BYTES // size // 2) * 2

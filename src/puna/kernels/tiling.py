@@ -25,6 +25,10 @@ AHEAD = 0 if _TARGET.cpu.startswith("znver") else 1152
 # The same for a few tokens at once, whose arithmetic would wait for memory (8 tokens: 33 ms a pass without, 24 with).
 AHEAD_FEW = 2304
 
+# Groups of 16 rows that float weights are multiplied in at once, from so many tokens on: each activation is loaded once
+# for both. Of a tile of 12 tokens the loads, one for each multiply-add, took longer than those (57 % of the peak).
+PAIRED_FROM = 4 if _WIDE else 0  # 0: never, registers are too few
+
 # Bytes of weights that a thread multiplies with all tokens, panel after panel, before it goes on: they stay in its
 # second-level cache, while activations, larger than that cache in a long prompt, pass by once for all of them.
 BLOCK_BYTES = 1 << 18

@@ -29,7 +29,7 @@ class Dot:
     it, from what the sum starts at; `add_...` adds two chunks; `close_...` makes it 16 int32 a token again.
     """
 
-    signed_start = 0  # what `signed` starts from, in multiples of the sum of the activations
+    signed_offset = 0  # what is added to signed weights where they are stored, to be taken off by the sum's start
     narrow: ir.Type = INTS  # a token's open sum of narrow quants
 
     def unsigned(self, b: ir.IRBuilder, acc: ir.Value, u: ir.Value, word: ir.Value) -> ir.Value:
@@ -37,7 +37,7 @@ class Dot:
         return b.add(acc, self._products(b, u, word, b.zext))
 
     def signed(self, b: ir.IRBuilder, acc: ir.Value, w: ir.Value, word: ir.Value) -> ir.Value:
-        """acc + the sums of 4 products of signed bytes, taking `signed_start` as begun with."""
+        """acc + the sums of 4 products of signed bytes, stored with `signed_offset` added."""
         return b.add(acc, self._products(b, w, word, b.sext))
 
     def open_narrow(self, _b: ir.IRBuilder, ints: Tile) -> Tile:
@@ -80,10 +80,10 @@ class Dot:
 class Vnni(Dot):
     """vpdpbusd multiplies unsigned by signed bytes and adds fours; u may be 0 to 255.
 
-    A signed weight goes in as w + 128, which the start takes off again.
+    A signed weight is stored as w + 128, which the start of a sum takes off again.
     """
 
-    signed_start = -128
+    signed_offset = 128
 
     def __init__(self, bits: int) -> None:
         self._bits = bits
@@ -99,7 +99,7 @@ class Vnni(Dot):
 
     def signed(self, b: ir.IRBuilder, acc: ir.Value, w: ir.Value, word: ir.Value) -> ir.Value:
         """See Dot."""
-        return self.unsigned(b, acc, b.xor(w, constant(w.type, 0x80)), word)
+        return self.unsigned(b, acc, w, word)
 
 
 class Avx2(Dot):

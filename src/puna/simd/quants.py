@@ -73,8 +73,8 @@ def _choose(b: ir.IRBuilder, table: ir.Value, indices: ir.Value) -> ir.Value:
 
 
 def level_table(values: tuple[int, ...]) -> Any:
-    """An instruction that gives the table of up to 16 signed bytes that `look_up` takes."""
-    sixteen = [*values, *[0] * (16 - len(values))]
+    """An instruction that gives the table of up to 16 bytes, -128 to 255, that `look_up` takes."""
+    sixteen = [(value + 128) % 256 - 128 for value in (*values, *[0] * (16 - len(values)))]
 
     def table(_b: Any) -> Any:
         """The levels."""

@@ -119,6 +119,23 @@ def fma_tile(b: Any, tile: Any, w: Any, base: Any, stride: Any) -> Any:
     return [emit_fma(b, _load_splat(b, _at(b, base, stride, t), F32), w, v) for t, v in enumerate(tile)]
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def fma_two(_context: Any, tile: Any, other: Any, w: Any, v: Any, base: Any, stride: Any) -> Any:  # noqa: ARG001
+    """fma_tile of two tiles with one x: (tile[t] + w * x[t], other[t] + v * x[t]); each x[t] is loaded once."""
+    both = types.Tuple((tile, tile))
+
+    def generate(context: Any, b: ir.IRBuilder, _s: Any, values: Any) -> Any:
+        *tiles, w, v, base, stride = values
+        made: tuple[list[ir.Value], list[ir.Value]] = ([], [])
+        for t, accs in enumerate(zip(*(_unpack(b, each) for each in tiles), strict=True)):
+            x = _load_splat(b, _at(b, base, stride, t), F32)
+            for out, weights, acc in zip(made, (w, v), accs, strict=True):
+                out.append(emit_fma(b, x, weights, acc))
+        return context.make_tuple(b, both, [_pack(b, each) for each in made])
+
+    return both(tile, other, f32x16, f32x16, ADDRESS, types.int64), generate
+
+
 @_change(f32x16, ADDRESS, types.int64)
 def fma_column(b: Any, tile: Any, x: Any, base: Any, stride: Any) -> Any:
     """tile[t] += x * w[t], where w[t] are the 16 float32 at base + t * stride bytes."""
@@ -194,8 +211,8 @@ def start_tile(offset: int, unit: int) -> Any:
 
 
 def signed_offset() -> int:
-    """What the machine's dot product of signed bytes needs taken off each weight by the start of its sum."""
-    return -_DOT.signed_start
+    """What is added to signed bytes where they are stored, as the machine's dot product wants it: 128 or 0."""
+    return _DOT.signed_offset
 
 
 @_change(i8x64, ADDRESS)
@@ -206,7 +223,7 @@ def dot_u4_tile(b: Any, tile: Any, u: Any, words: Any) -> Any:
 
 @_change(i8x64, ADDRESS)
 def dot_i8_tile(b: Any, tile: Any, w: Any, words: Any) -> Any:
-    """tile[t] += 16 rows x 4 columns of int8 times the 4 int8 of word t."""
+    """tile[t] += 16 rows x 4 columns of int8, stored with `signed_offset` added, times the 4 int8 of word t."""
     return [_DOT.signed(b, v, w, x) for v, x in zip(tile, _words(b, words, len(tile), I32), strict=True)]
 
 
