@@ -4,16 +4,19 @@
 
 Loading is measured by the browser itself (a real Chromium that has nothing cached): until its load event, and until the
 page can be written into. The server's work is the processor time of its processes for one long answer, asked for by the
-page and then, with the same body, by a bare client; rounds alternate. cria is the model, so what is beside the model
-weighs as much as it ever can. Prints JSON.
+page and then, with the same body, by a bare client; rounds alternate. Server and clients have half of the cores each:
+threads that wait for one another by spinning count more processor time where a browser takes their core away. cria is
+the model, so what is beside the model weighs as much as it ever can. Prints JSON.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import httpx
@@ -42,17 +45,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.chat_page")
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
-    with PunaServer({}) as server, sync_playwright() as playwright:
-        httpx.post(f"{server.url}/api/generate", json={"model": "cria"}, timeout=300).raise_for_status()
-        expect.set_options(timeout=300_000)
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    cores = sorted(os.sched_getaffinity(0))
+    half = len(cores) // 2
+    if not half:
+        parser.error("server and browser need a core each")
+    expect.set_options(timeout=300_000)
+    with PunaServer({}) as server, _chromium() as browser:
         loads = [_load(browser, server.url) for _ in range(rounds)]
-        work = _work(browser, server, rounds)
-        browser.close()
+    os.sched_setaffinity(0, cores[:half])  # what is started inherits it
+    with PunaServer({"PUNA_THREADS": str(half)}) as server:
+        os.sched_setaffinity(0, cores[half:])
+        httpx.post(f"{server.url}/api/generate", json={"model": "cria"}, timeout=300).raise_for_status()
+        with _chromium() as browser:
+            work = _work(browser, server, rounds)
     middle = {name: statistics.median(load[name] for load in loads) for name in loads[0]}
     pages, bare = (statistics.median(each) for each in zip(*work, strict=True))
     result = {"page": middle, "cpu_seconds": {"page": pages, "bare": bare}, "added": pages / bare - 1}
     print(json.dumps(result, indent=1))
+
+
+@contextlib.contextmanager
+def _chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
 
 
 def _load(browser: Browser, url: str) -> dict[str, float]:

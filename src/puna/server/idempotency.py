@@ -222,9 +222,10 @@ class _Answer:
         yield {**self._start, "headers": [*self._start["headers"], *extra]}
         index = after if self._end else 0
         while True:
-            while index < len(self._pieces):
-                index += 1
-                yield _piece(self._pieces[index - 1])
+            if index < len(self._pieces):  # all at once: a write costs more than a piece
+                ready, index = self._pieces[index:], len(self._pieces)
+                yield _piece(b"".join(ready))
+                continue
             if self._ended:
                 break
             await self._changed.wait()
