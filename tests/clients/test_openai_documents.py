@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -159,6 +160,23 @@ def test_chat_searches_too_and_names_its_sources(documents_url: str, store: str)
     prompt = shown["_debug_info"]["rendered_template"]
     assert "[1] cats.md, Food, line 7\nIt eats fish every evening." in prompt
     assert prompt.index("[1]") < prompt.index("Question: It eats fish every evening.")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_ollamas_chat_has_the_tool_too(documents_url: str, store: str, stream: bool) -> None:
+    body = {
+        "model": "cria",
+        "messages": [{"role": "user", "content": "It eats fish every evening."}],
+        "tools": [{"type": "file_search", "vector_store_ids": [store], "max_num_results": 1}],
+        "options": {"num_predict": 20},
+        "stream": stream,
+    }
+    lines = httpx.post(f"{documents_url}/api/chat", json=body, timeout=60).text.splitlines()
+    answer = json.loads(lines[-1])
+    assert [(each["number"], each["filename"]) for each in answer["sources"]] == [(1, "cats.md")]
+    assert "warnings" not in answer
+    refused = httpx.post(f"{documents_url}/api/chat", json={**body, "tools": [{"type": "file_search"}]}, timeout=60)
+    assert (refused.status_code, "needs 1 to 8 vector_store_ids" in refused.json()["error"]) == (400, True)
 
 
 @pytest.mark.parametrize(

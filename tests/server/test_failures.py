@@ -28,8 +28,9 @@ CHAT: dict[str, Any] = {"model": "cria", "messages": HI, "options": ENDLESS}
 
 
 def loaded(http: httpx.Client) -> dict[str, Any]:
-    models = http.get("/api/ps").json()["models"]
-    status: dict[str, Any] = models[0]["puna"] if models else {"pid": 0, "open_requests": 0}
+    """Of cria; tests of other files may have loaded more."""
+    models = {model["name"]: model["puna"] for model in http.get("/api/ps").json()["models"]}
+    status: dict[str, Any] = models.get("cria:latest", {"pid": 0, "open_requests": 0})
     return status
 
 

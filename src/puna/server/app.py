@@ -97,7 +97,7 @@ def create_app(
     app.add_middleware(CountRequests, metrics=metrics)
     app.include_router(web.routes())  # first: the page's files are asked for forty at a time
     app.include_router(ollama_models.routes(service))
-    app.include_router(ollama.routes(service))
+    app.include_router(ollama.routes(service, documents))
     app.include_router(ollama_embeddings.routes(service))
     app.include_router(ollama_store.routes(service))
     app.include_router(ollama_transfer.routes(service))

@@ -15,11 +15,15 @@ from puna.runtime import ChatRequest, CompletionRequest, Delta, Finished, Usage
 from puna.server import errors, replies
 from puna.server.body import read
 from puna.server.caller import caller
+from puna.server.documents import Documents
 from puna.server.encoding import json_bytes
+from puna.server.file_search import NOTHING as NOTHING_SEARCHED
+from puna.server.file_search import Searched, search, searches
 from puna.server.live import Live, LiveResponse, Service, cancelled_on_disconnect, flatten
 from puna.server.ollama_messages import call_objects
 from puna.server.ollama_requests import ChatBody, GenerateBody, GenerationBody
 from puna.server.openapi import request_body
+from puna.server.replies import refuse_if_strict
 
 NDJSON = "application/x-ndjson"
 
@@ -28,7 +32,7 @@ Piece: TypeAlias = Callable[[Delta, int], dict[str, object]]
 NOTHING = Delta("")
 
 
-def routes(service: Service) -> APIRouter:
+def routes(service: Service, documents: Documents) -> APIRouter:
     """The routes."""
     router = APIRouter()
 
@@ -50,7 +54,9 @@ def routes(service: Service) -> APIRouter:
         asked, warnings = body.request()
         if not body.messages:
             return await _load_or_unload(service, body, warnings, _message)
-        return await _answer(service, request, body, asked, warnings, _message)
+        [asked], searched = await search(documents, searches(body.tools), [asked], caller(request))
+        refuse_if_strict(body.puna, searched.warnings)
+        return await _answer(service, request, body, asked, (*warnings, *searched.warnings), _message, searched)
 
     return router
 
@@ -79,6 +85,7 @@ async def _answer(
     asked: ChatRequest | CompletionRequest,
     warnings: Sequence[str],
     piece: Piece,
+    searched: Searched = NOTHING_SEARCHED,
 ) -> Response:
     if body.debug_render_only:
         prompt = await service.call(service.runtime.prompt, asked)
@@ -87,7 +94,7 @@ async def _answer(
     live = await service.start([asked], caller(request))
     warnings = flatten([warnings, live.prompt.warnings])
     headers = replies.headers(live.prompt, warnings)
-    last = partial(_last, asked, live, warnings)
+    last = partial(_last, asked, live, warnings, searched)
     if body.stream:
         return LiveResponse(
             live,
@@ -122,7 +129,7 @@ def _content(delta: Delta, piece: Piece, calls_before: int) -> dict[str, object]
 
 
 def _last(
-    asked: ChatRequest | CompletionRequest, live: Live, warnings: Sequence[str], finished: Finished
+    asked: ChatRequest | CompletionRequest, live: Live, warnings: Sequence[str], searched: Searched, finished: Finished
 ) -> dict[str, object]:
     """What only the last object has."""
     reason = "stop" if finished.reason == "tool_calls" else finished.reason  # Ollama has no word of its own for it
@@ -136,6 +143,8 @@ def _last(
         result["puna_context"] = report
         if not asked.raw:
             result["context"] = [*live.prompt.token_ids, *finished.token_ids]
+    if searched.ran:
+        result["sources"] = searched.results()
     if warnings:
         result["warnings"] = list(warnings)
     return result

@@ -11,6 +11,7 @@ from pydantic import Field
 from puna.chat import AUTO, ImageFile, Message, Tool, ToolCall, ToolChoice
 from puna.errors import InvalidRequest
 from puna.server.body import Body, Integer
+from puna.server.file_search import FILE_SEARCH, ToolFields
 from puna.server.images import from_base64
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -63,17 +64,16 @@ class FunctionBody(Body):
     parameters: dict[str, Any] = Field(default_factory=dict, description="The JSON schema of its arguments.")
 
 
-class ToolBody(Body):
-    """A tool that the model may call."""
+class ToolBody(ToolFields):
+    """A tool that the model may call; or, Puna's addition, the search in documents."""
 
-    type: str = Field(default="function", description="Only functions can be called.")
-    function: FunctionBody = Field(description="The function.")
+    function: FunctionBody | None = Field(default=None, description="The function.")
 
     def tool(self) -> Tool:
         """As the runtime takes it. Raises InvalidRequest."""
         if self.type != "function":
-            raise InvalidRequest(f"tools: the type must be 'function', not {self.type!r}")
-        if not self.function.name:
+            raise InvalidRequest(f"tools: the type must be 'function' or {FILE_SEARCH!r}, not {self.type!r}")
+        if self.function is None or not self.function.name:
             raise InvalidRequest("tools: a function needs a name")
         return Tool(self.function.name, self.function.description, self.function.parameters)
 

@@ -15,6 +15,7 @@ from puna.runtime import ChatRequest, CompletionRequest, EmbedRequest, HistoryPo
 from puna.runtime.parameters import KNOWN, parse_format, parse_parameters
 from puna.runtime.settings import keep_alive_seconds
 from puna.server.body import Body, Integer, PunaBody
+from puna.server.file_search import FILE_SEARCH
 from puna.server.ollama_messages import MessageBody, ToolBody, image_files, messages_of, tool_choice
 from puna.server.replies import history_policy, logprobs_asked, refuse_if_strict
 
@@ -175,7 +176,7 @@ class ChatBody(GenerationBody):
             model=self.model,
             messages=messages_of(self.messages),
             options=options,
-            tools=tuple(tool.tool() for tool in self.tools),
+            tools=tuple(tool.tool() for tool in self.tools if tool.type != FILE_SEARCH),
             tool_choice=tool_choice(self.tool_choice),
             think=self.thinking(),
             keep_alive=self.keep_alive_seconds,

@@ -18,9 +18,9 @@ from puna.server import replies
 from puna.server.body import Body, read
 from puna.server.caller import caller
 from puna.server.documents import Documents
+from puna.server.file_search import Searched, search, searches
 from puna.server.live import Answer, Live, Service, cancelled_on_disconnect, flatten, joined
 from puna.server.openai.chat_requests import ChatBody
-from puna.server.openai.file_search import Searched, search, searches
 from puna.server.openai.stored import PAGE_PARAMETERS, Page, Stored, StoredAnswers
 from puna.server.openai.wire import DONE, FINGERPRINT, arguments_text, event, json_reply, stream, usage
 from puna.server.openapi import request_body

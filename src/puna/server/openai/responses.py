@@ -16,12 +16,12 @@ from puna.server.body import read
 from puna.server.caller import caller
 from puna.server.documents import Documents
 from puna.server.errors import NotFoundError, openai_error_body
+from puna.server.file_search import Searched, search, searches
 from puna.server.live import Live, Service, cancelled_on_disconnect, flatten
-from puna.server.openai.file_search import Searched, dumped, search, searches
 from puna.server.openai.response_events import Output
 from puna.server.openai.response_requests import RESULTS, ResponseBody
 from puna.server.openai.stored import PAGE_PARAMETERS, Page, Stored, StoredAnswers
-from puna.server.openai.tools import namespaces
+from puna.server.openai.tools import dumped, namespaces
 from puna.server.openai.wire import json_reply, named_event, stream
 from puna.server.openapi import request_body
 from puna.server.replies import refuse_if_strict

@@ -11,9 +11,7 @@ from pydantic import Field
 from puna.chat import AUTO, Tool, ToolChoice
 from puna.errors import InvalidRequest
 from puna.server.body import Body
-from puna.server.openai.vector_store_requests import FileSearchFields
-
-FILE_SEARCH = "file_search"  # runs in the server, before the model does
+from puna.server.file_search import FILE_SEARCH, FileSearchFields, ToolFields
 
 
 class FunctionBody(Body):
@@ -33,14 +31,13 @@ class FunctionBody(Body):
         return Tool(self.name, self.description, self.parameters, self.strict)
 
 
-class ToolBody(FileSearchFields):
+class ToolBody(ToolFields):
     """A tool of /v1/chat/completions."""
 
-    type: str = Field(default="function", description="`function`, or `file_search`, which runs here.")
     function: FunctionBody | None = Field(default=None, description="The function.")
 
 
-class FlatToolBody(FunctionBody, FileSearchFields):
+class FlatToolBody(FunctionBody, ToolFields):
     """A tool of /v1/responses: the function's fields stand beside its type."""
 
     type: str = Field(
@@ -63,6 +60,14 @@ class FlatToolBody(FunctionBody, FileSearchFields):
     def unknown(self) -> tuple[str, ...]:
         """A tool that is not a function is ignored whole."""
         return super().unknown() if self.type in ("function", "namespace", FILE_SEARCH) else ()
+
+
+def dumped(tool: FlatToolBody) -> dict[str, Any]:
+    """A tool as a reply repeats it: only what its type has."""
+    search_fields = set(FileSearchFields.model_fields)
+    if tool.type == FILE_SEARCH:
+        return tool.model_dump(include=search_fields | {"type"})
+    return tool.model_dump(exclude=search_fields if tool.tools else {"tools", *search_fields})
 
 
 def joined_name(namespace: str | None, name: str) -> str:

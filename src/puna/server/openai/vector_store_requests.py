@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from pydantic import Field
 
 from puna.errors import InvalidRequest
 from puna.rag.documents import Attribute
 from puna.server.body import Body, Integer
-from puna.server.documents import Query
+from puna.server.file_search import SearchFields
 
-MAX_RESULTS = 50  # of one search, as in OpenAI's API
 MAX_BATCH = 2000  # files
-RANKERS = ("auto", "default-2024-11-15")
 KEYS, KEY_LENGTH, VALUE_LENGTH = 16, 64, 512  # of metadata and attributes
 
 Attributes = dict[str, str | float | bool]
@@ -104,57 +101,6 @@ class BatchBody(Body):
             AttachBody(file_id=each, attributes=self.attributes, chunking_strategy=self.chunking_strategy)
             for each in self.file_ids
         ]
-
-
-class HybridBody(Body):
-    """Weights of the two rankings that become one."""
-
-    embedding_weight: float = Field(default=1.0, description="Of the ranking by meaning.", ge=0, le=1000)
-    text_weight: float = Field(default=1.0, description="Of the ranking by words.", ge=0, le=1000)
-
-
-class RankingBody(Body):
-    """How passages are ranked."""
-
-    ranker: str = Field(default="auto", description="`auto`: by meaning and by words; `none`: by meaning alone.")
-    score_threshold: float = Field(default=0.0, description="Only passages with this score (0 to 1) or more.")
-    hybrid_search: HybridBody = Field(default=HybridBody(), description="What the two rankings weigh.")
-
-
-class SearchFields(Body):
-    """What a search and the tool `file_search` have in common."""
-
-    max_num_results: Integer = Field(default=10, description=f"Passages at most, 1 to {MAX_RESULTS}.")
-    filters: dict[str, Any] | None = Field(
-        default=None, description="Only documents with these attributes: a comparison, or several with `and` or `or`."
-    )
-    ranking_options: RankingBody = Field(default=RankingBody(), description="How passages are ranked.")
-
-    def query(self, text: str) -> Query:
-        """As the documents take it. Raises InvalidRequest."""
-        ranking = self.ranking_options
-        if not 1 <= self.max_num_results <= MAX_RESULTS:
-            raise InvalidRequest(f"max_num_results must be between 1 and {MAX_RESULTS}, not {self.max_num_results}")
-        if ranking.ranker not in (*RANKERS, "none"):
-            raise InvalidRequest(f"ranking_options.ranker must be 'auto' or 'none', not {ranking.ranker!r}")
-        weights = (ranking.hybrid_search.embedding_weight, ranking.hybrid_search.text_weight)
-        if not any(weights):
-            raise InvalidRequest("ranking_options.hybrid_search: one of the weights must be above 0")
-        return Query(
-            text,
-            self.max_num_results,
-            self.filters,
-            ranking.score_threshold,
-            "vector" if ranking.ranker == "none" else "hybrid",
-            weights,
-        )
-
-
-class FileSearchFields(SearchFields):
-    """What a tool of type `file_search` has besides its type."""
-
-    max_num_results: Integer = Field(default=5, description="Of `file_search`: passages at most.")
-    vector_store_ids: list[str] = Field(default_factory=list, description="Of `file_search`: where to search.")
 
 
 class SearchBody(SearchFields):

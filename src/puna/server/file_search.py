@@ -1,4 +1,4 @@
-"""The tool `file_search`: passages of vector stores as numbered sources before a question.
+"""The tool `file_search` of every dialect: passages of vector stores as numbered sources before a question.
 
 The search runs before the model does, for every request that has the tool: small models do not find out by themselves
 when to search, and with what words. What was found is told in the reply, whether the model names it or not.
@@ -7,19 +7,80 @@ when to search, and with what words. What was found is told in the reply, whethe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
+
+from pydantic import Field
 
 from puna.errors import InvalidRequest
 from puna.rag.quoting import cited
 from puna.runtime import ChatRequest
 from puna.runtime.documents import with_sources
+from puna.server.body import Body, Integer
 from puna.server.caller import Caller
-from puna.server.documents import Documents, Found
-from puna.server.openai.tools import FILE_SEARCH, FlatToolBody, ToolBody
-from puna.server.openai.vector_store_requests import FileSearchFields
+from puna.server.documents import Documents, Found, Query
 
+FILE_SEARCH = "file_search"  # runs in the server, before the model does
 MAX_STORES = 8  # of one request
+MAX_RESULTS = 50  # of one search, as in OpenAI's API
+RANKERS = ("auto", "default-2024-11-15")
+
+
+class HybridBody(Body):
+    """Weights of the two rankings that become one."""
+
+    embedding_weight: float = Field(default=1.0, description="Of the ranking by meaning.", ge=0, le=1000)
+    text_weight: float = Field(default=1.0, description="Of the ranking by words.", ge=0, le=1000)
+
+
+class RankingBody(Body):
+    """How passages are ranked."""
+
+    ranker: str = Field(default="auto", description="`auto`: by meaning and by words; `none`: by meaning alone.")
+    score_threshold: float = Field(default=0.0, description="Only passages with this score (0 to 1) or more.")
+    hybrid_search: HybridBody = Field(default=HybridBody(), description="What the two rankings weigh.")
+
+
+class SearchFields(Body):
+    """What a search and the tool `file_search` have in common."""
+
+    max_num_results: Integer = Field(default=10, description=f"Passages at most, 1 to {MAX_RESULTS}.")
+    filters: dict[str, Any] | None = Field(
+        default=None, description="Only documents with these attributes: a comparison, or several with `and` or `or`."
+    )
+    ranking_options: RankingBody = Field(default=RankingBody(), description="How passages are ranked.")
+
+    def query(self, text: str) -> Query:
+        """As the documents take it. Raises InvalidRequest."""
+        ranking = self.ranking_options
+        if not 1 <= self.max_num_results <= MAX_RESULTS:
+            raise InvalidRequest(f"max_num_results must be between 1 and {MAX_RESULTS}, not {self.max_num_results}")
+        if ranking.ranker not in (*RANKERS, "none"):
+            raise InvalidRequest(f"ranking_options.ranker must be 'auto' or 'none', not {ranking.ranker!r}")
+        weights = (ranking.hybrid_search.embedding_weight, ranking.hybrid_search.text_weight)
+        if not any(weights):
+            raise InvalidRequest("ranking_options.hybrid_search: one of the weights must be above 0")
+        return Query(
+            text,
+            self.max_num_results,
+            self.filters,
+            ranking.score_threshold,
+            "vector" if ranking.ranker == "none" else "hybrid",
+            weights,
+        )
+
+
+class FileSearchFields(SearchFields):
+    """What a tool of type `file_search` has besides its type."""
+
+    max_num_results: Integer = Field(default=5, description="Of `file_search`: passages at most.")
+    vector_store_ids: list[str] = Field(default_factory=list, description="Of `file_search`: where to search.")
+
+
+class ToolFields(FileSearchFields):
+    """What tools of every dialect have."""
+
+    type: str = Field(default="function", description="`function`, or `file_search`, which runs here.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +90,7 @@ class Searched:
     query: str = ""
     found: tuple[Found, ...] = ()  # those that the model sees, number 1 first
     warnings: tuple[str, ...] = ()
-    ran: bool = field(default=False)  # whether the request has the tool
+    ran: bool = False  # whether the request has the tool
 
     def results(self) -> list[dict[str, Any]]:
         """As OpenAI writes a call's results, with the number by which the model knows each."""
@@ -94,14 +155,6 @@ async def search(
     return written, Searched(asked[-1], tuple(found[: len(quoted.sources)]), warnings, ran=True)
 
 
-def searches(tools: Sequence[ToolBody] | Sequence[FlatToolBody]) -> list[FileSearchFields]:
+def searches(tools: Sequence[ToolFields]) -> list[FileSearchFields]:
     """Those of the tools that are file searches."""
     return [tool for tool in tools if tool.type == FILE_SEARCH]
-
-
-def dumped(tool: FlatToolBody) -> dict[str, Any]:
-    """A tool as a reply repeats it: only what its type has."""
-    search_fields = set(FileSearchFields.model_fields)
-    if tool.type == FILE_SEARCH:
-        return tool.model_dump(include=search_fields | {"type"})
-    return tool.model_dump(exclude=search_fields if tool.tools else {"tools", *search_fields})
