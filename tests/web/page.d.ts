@@ -3,6 +3,7 @@
  */
 
 type Client = import("../../src/puna/web/api/client.js").Client;
+type Collections = import("../../src/puna/web/view/collections.js").Collections;
 type Session = import("../../src/puna/web/session.js").Session;
 
 interface Settings {
@@ -16,6 +17,8 @@ interface Settings {
   history: "" | "error" | number;
   /** JSON, as `tools` of /api/chat; "": none. */
   tools: string;
+  /** The id of the collection that questions are answered from; "": none. */
+  collection: string;
 }
 
 interface Conversation {

@@ -143,6 +143,5 @@ def test_code_is_copied_as_it_was_written(open_page: Opener) -> None:
     page.locator(".code .copy").click()
     expect(page.locator(".code .copy")).to_have_text("Copied")
     assert page.evaluate("() => navigator.clipboard.readText()") == code.rstrip("\n")
-    assert page.locator(".code .keyword").all_inner_texts() == ["def", "return"]
     ask(page, "")  # nothing is asked
     expect(page.locator(".question")).to_have_count(1)

@@ -3,6 +3,7 @@
 import { ApiError, Client, ConnectionLost } from "./api/client.js";
 import { Session } from "./session.js";
 import { shortName, t } from "./text/language.js";
+import { Collections } from "./view/collections.js";
 import { Composer } from "./view/composer.js";
 import { dress } from "./view/controls.js";
 import { byId, element, fill } from "./view/dom.js";
@@ -23,7 +24,7 @@ addEventListener("unhandledrejection", (event) => {
 });
 
 const session = new Session(new Client(askForKey));
-const composer = new Composer(session);
+const composer = new Composer(session, new Collections(session));
 const models = new Models(session);
 new Thread(session, (text) => composer.write(text));
 new Sidebar(session);

@@ -7,7 +7,7 @@ const TITLE = 60; // characters
 
 /** @returns {Settings} */
 export function defaultSettings() {
-  return { system: "", options: {}, think: "", history: "", tools: "" };
+  return { system: "", options: {}, think: "", history: "", tools: "", collection: "" };
 }
 
 /** @param {string} model @param {Settings} [settings] @returns {Conversation} */
@@ -84,13 +84,15 @@ export class Tree {
  * @param {Conversation} conversation @param {Message[]} path @returns {string}
  */
 export function requestBody({ model, settings }, path) {
-  const { system, options, think, history, tools } = settings;
+  const { system, options, think, history, tools, collection } = settings;
   const messages = path.filter((each) => each.role !== "assistant" || each.content || each.calls.length).map(wire);
   if (system) messages.unshift({ role: "system", content: system });
   const body = { model, messages, options };
   if (think) Object.assign(body, { think: think === "on" ? true : think === "off" ? false : think });
   if (history !== "") Object.assign(body, { puna: { history } });
-  if (tools) Object.assign(body, { tools: JSON.parse(tools) });
+  const offered = tools ? JSON.parse(tools) : [];
+  if (collection) offered.push({ type: "file_search", vector_store_ids: [collection] });
+  if (offered.length) Object.assign(body, { tools: offered });
   return JSON.stringify(body);
 }
 

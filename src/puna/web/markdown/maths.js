@@ -15,21 +15,21 @@ const table = (pairs) => new Map([...pairs.matchAll(/(\S+) (\S+)/g)].map(([, nam
 const list = (words) => new Set(words.split(" "));
 
 const LETTERS = table(
-  "alpha α beta β gamma γ delta δ epsilon ϵ varepsilon ε zeta ζ eta η theta θ vartheta ϑ iota ι kappa κ lambda λ mu μ nu ν xi ξ pi π rho ρ sigma σ tau τ upsilon υ phi ϕ varphi φ chi χ psi ψ omega ω Gamma Γ Delta Δ Theta Θ Lambda Λ Xi Ξ Pi Π Sigma Σ Upsilon Υ Phi Φ Psi Ψ Omega Ω hbar ℏ ell ℓ partial ∂ nabla ∇ infty ∞ emptyset ∅ varnothing ∅ Re ℜ Im ℑ aleph ℵ dots … ldots … cdots ⋯ vdots ⋮ ddots ⋱ prime ′ angle ∠ degree ° top ⊤ bot ⊥ square □ checkmark ✓",
+  "alpha α beta β gamma γ delta δ epsilon ϵ varepsilon ε zeta ζ eta η theta θ vartheta ϑ iota ι kappa κ lambda λ mu μ nu ν xi ξ pi π rho ρ sigma σ tau τ upsilon υ phi ϕ varphi φ chi χ psi ψ omega ω Gamma Γ Delta Δ Theta Θ Lambda Λ Xi Ξ Pi Π Sigma Σ Upsilon Υ Phi Φ Psi Ψ Omega Ω hbar ℏ ell ℓ partial ∂ nabla ∇ infty ∞ emptyset ∅ varnothing ∅ dots … ldots … cdots ⋯ vdots ⋮ ddots ⋱ prime ′ angle ∠ degree °",
 );
 const OPERATORS = table(
-  "times × div ÷ cdot ⋅ pm ± mp ∓ ast ∗ star ⋆ circ ∘ bullet • oplus ⊕ otimes ⊗ odot ⊙ le ≤ leq ≤ ge ≥ geq ≥ ll ≪ gg ≫ ne ≠ neq ≠ equiv ≡ approx ≈ sim ∼ simeq ≃ cong ≅ propto ∝ in ∈ notin ∉ ni ∋ subset ⊂ subseteq ⊆ supset ⊃ supseteq ⊇ cup ∪ cap ∩ setminus ∖ forall ∀ exists ∃ neg ¬ lnot ¬ land ∧ wedge ∧ lor ∨ vee ∨ to → rightarrow → longrightarrow ⟶ leftarrow ← gets ← leftrightarrow ↔ Rightarrow ⇒ implies ⟹ Leftarrow ⇐ iff ⟺ Leftrightarrow ⇔ mapsto ↦ uparrow ↑ downarrow ↓ mid ∣ parallel ∥ perp ⊥ langle ⟨ rangle ⟩ lfloor ⌊ rfloor ⌋ lceil ⌈ rceil ⌉ lvert | rvert | vert | lVert ‖ rVert ‖ Vert ‖ | ‖ therefore ∴ because ∵ colon : lbrace { rbrace } { { } } % % $ $ # # & & _ _",
+  "times × div ÷ cdot ⋅ pm ± mp ∓ ast ∗ oplus ⊕ otimes ⊗ le ≤ leq ≤ ge ≥ geq ≥ ll ≪ gg ≫ ne ≠ neq ≠ equiv ≡ approx ≈ sim ∼ cong ≅ propto ∝ in ∈ notin ∉ subset ⊂ subseteq ⊆ supset ⊃ supseteq ⊇ cup ∪ cap ∩ setminus ∖ forall ∀ exists ∃ neg ¬ lnot ¬ land ∧ wedge ∧ lor ∨ vee ∨ to → rightarrow → leftarrow ← leftrightarrow ↔ Rightarrow ⇒ implies ⟹ Leftarrow ⇐ iff ⟺ Leftrightarrow ⇔ mapsto ↦ mid ∣ parallel ∥ perp ⊥ langle ⟨ rangle ⟩ lfloor ⌊ rfloor ⌋ lceil ⌈ rceil ⌉ vert | | ‖ lbrace { rbrace } { { } } % % $ $ # # & & _ _",
 );
-const LARGE = table("sum ∑ prod ∏ coprod ∐ int ∫ iint ∬ iiint ∭ oint ∮ bigcup ⋃ bigcap ⋂ bigoplus ⨁ bigotimes ⨂");
-const ACCENTS = table("hat ^ widehat ^ bar ¯ overline ¯ vec → tilde ~ widetilde ~ dot ˙ ddot ¨ overbrace ⏞");
-const UNDER = table("underline _ underbrace ⏟");
-const BLACKBOARD = table("R ℝ N ℕ Z ℤ Q ℚ C ℂ E 𝔼 P ℙ H ℍ F 𝔽 1 𝟙");
+const LARGE = table("sum ∑ prod ∏ int ∫ iint ∬ oint ∮ bigcup ⋃ bigcap ⋂");
+const ACCENTS = table("hat ^ widehat ^ bar ¯ overline ¯ vec → tilde ~ widetilde ~ dot ˙ ddot ¨");
+const UNDER = table("underline _");
+const BLACKBOARD = table("R ℝ N ℕ Z ℤ Q ℚ C ℂ");
 const SPACES = table(", 0.17em : 0.22em ; 0.28em ! -0.17em quad 1em qquad 2em").set(" ", "0.28em");
 const BELOW = list("lim limsup liminf max min sup inf argmax argmin"); // functions whose limits stand below
-const FUNCTIONS = list("sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln lg exp det dim ker deg arg gcd hom Pr mod bmod").union(BELOW);
-const STYLES = list("mathrm mathbf mathit mathcal mathsf mathtt boldsymbol mathbb bm operatorname text textbf textit textrm mbox");
-const IGNORED = list("displaystyle textstyle limits nolimits big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr nonumber");
-const FENCES = { matrix: "", pmatrix: "()", bmatrix: "[]", Bmatrix: "{}", vmatrix: "||", cases: "{", aligned: "", align: "", gathered: "", array: "", smallmatrix: "" };
+const FUNCTIONS = list("sin cos tan cot arcsin arccos arctan tanh log ln lg exp det dim ker deg arg Pr").union(BELOW);
+const STYLES = list("mathrm mathbf boldsymbol mathbb bm operatorname mathit mathcal mathsf mathtt text textbf textit textrm mbox");
+const IGNORED = list("displaystyle textstyle limits nolimits big Big bigg Bigg bigl bigr Bigl Bigr");
+const FENCES = { matrix: "", pmatrix: "()", bmatrix: "[]", Bmatrix: "{}", vmatrix: "||", cases: "{", aligned: "", align: "", gathered: "", array: "" };
 
 class NotUnderstood extends Error {}
 
@@ -98,7 +98,7 @@ class Parser {
       else if (!this.passes("\\limits") && !this.passes("\\nolimits")) break;
     }
     const large = this.display && (BELOW.has(name) || (LARGE.has(name) && !name.includes("int")));
-    const [under, over, both] = large || /^(und|ov)erbrace$/.test(name) ? ["munder", "mover", "munderover"] : ["msub", "msup", "msubsup"];
+    const [under, over, both] = large ? ["munder", "mover", "munderover"] : ["msub", "msup", "msubsup"];
     if (below && above) return made(both, base, below, above);
     return below ? made(under, base, below) : above ? made(over, base, above) : base;
   }
@@ -134,7 +134,7 @@ class Parser {
     if (operator) return made("mo", operator);
     if (ACCENTS.has(name)) return made("mover", { accent: "true" }, this.argument(), made("mo", ACCENTS.get(name)));
     if (UNDER.has(name)) return made("munder", this.argument(), made("mo", UNDER.get(name)));
-    if (FUNCTIONS.has(name)) return upright(name.replace("bmod", "mod"));
+    if (FUNCTIONS.has(name)) return upright(name);
     if (STYLES.has(name)) return this.styled(name);
     if (IGNORED.has(name)) return made("mrow");
     if (SPACES.has(name)) return space(SPACES.get(name));
@@ -147,8 +147,6 @@ class Parser {
       case "left": return fenced(this.fence(), this.until("\\right"), this.fence());
       case "begin": return this.environment();
       case "boxed": return this.argument();
-      case "not": return made("mo", `${this.atom().textContent}\u0338`);
-      case "pmod": return fenced("(", made("mrow", upright("mod"), space("0.28em"), this.argument()), ")");
       default: throw new NotUnderstood();
     }
   }

@@ -8,7 +8,6 @@ import { copyButton } from "../view/controls.js";
 import { element } from "../view/dom.js";
 import { icon } from "../view/icons.js";
 import { parsePieces } from "./blocks.js";
-import { highlight } from "./highlight.js";
 import { parseInline } from "./inline.js";
 import { mathElement } from "./maths.js";
 
@@ -58,7 +57,7 @@ function blockElement(block) {
 
 function codeElement({ language, text }) {
   const head = element("div.code-head", element("span", language || t("Code")), copyButton(() => text, "copy"));
-  return element("div.code", head, element("pre", { tabindex: "0" }, element("code", highlight(text, language))));
+  return element("div.code", head, element("pre", { tabindex: "0" }, element("code", text)));
 }
 
 function listElement({ ordered, start, tight, items }) {

@@ -12,18 +12,20 @@ const HIGHEST = 240; // pixels
 const LARGEST_IMAGE = 20 << 20; // bytes
 
 export class Composer {
-  /** @param {Session} session */
-  constructor(session) {
+  /** @param {Session} session @param {Collections} collections of what is dropped and no image */
+  constructor(session, collections) {
     this.session = session;
+    this.collections = collections;
     /** @type {string[]} base64 */
     this.images = [];
     this.area = element("textarea", { rows: "1", placeholder: t("Ask something"), "aria-label": t("Ask something"), enterkeyhint: "send", autofocus: true });
     this.thumbnails = element("div.thumbnails");
     this.attach = button("attach", t("Add images"), async () => this.take(await chooseFiles("image/*", true)));
+    this.documents = button("books", t("Collections"), () => collections.open());
     this.think = button("brain", t("Think first"), () => this.toggleThinking());
     this.meter = element("span.context-meter");
     this.button = element("button.icon-button.send");
-    byId("composer").append(this.thumbnails, this.area, element("div.composer-bar", this.attach, this.think, this.meter, this.button));
+    byId("composer").append(this.thumbnails, this.area, element("div.composer-bar", this.attach, this.documents, this.think, this.meter, this.button));
     this.listen();
     this.show();
   }
@@ -87,6 +89,7 @@ export class Composer {
     const abilities = await this.abilities();
     this.think.hidden = !abilities.includes("thinking");
     this.think.setAttribute("aria-pressed", String(!["", "off"].includes(current.settings.think)));
+    this.documents.setAttribute("aria-pressed", String(Boolean(current.settings.collection)));
     this.attach.hidden = !abilities.includes("vision");
   }
 
@@ -109,12 +112,13 @@ export class Composer {
     return (await this.session.describe())?.capabilities ?? [];
   }
 
-  /** Pictures that were dropped, pasted or chosen. @param {Iterable<File>} given @param {Event} [event] */
+  /** Files that were dropped, pasted or chosen. @param {Iterable<File>} given @param {Event} [event] */
   async take(given, event) {
     const files = [...given];
     if (files.length || event?.type === "drop") event?.preventDefault();
     const images = files.filter((file) => file.type.startsWith("image/"));
-    if (images.length < files.length) notice(t("Only images can be added here."), "problem");
+    const documents = files.filter((file) => !images.includes(file));
+    if (documents.length) await this.collections.take(documents);
     if (!images.length) return;
     if (!(await this.abilities()).includes("vision")) {
       notice(t("{model} cannot see images: choose a model that can.", { model: shortName(this.session.current.model) }), "problem");

@@ -2,6 +2,7 @@
 
 import { MarkdownView } from "../markdown/render.js";
 import { number, shortName, t } from "../text/language.js";
+import { sourcesElement } from "./collections.js";
 import { button, copyButton, form, submitRow } from "./controls.js";
 import { element, fill } from "./dom.js";
 import { icon } from "./icons.js";
@@ -88,7 +89,7 @@ class AnswerView {
       branchButtons(session, message),
       copyButton(() => message.content),
       button("redo", t("Regenerate"), () => session.ask([], message.parent)),
-      message.report && usageElement(message.report),
+      message.report && [sourcesElement(message.report.sources), usageElement(message.report)],
     );
   }
 
