@@ -2,7 +2,7 @@
 
     python scripts/screenshots.py
 
-Needs Debian's `chromium` (any on the PATH) and the test extra. What is shown is what the server gave: the conversation
+Needs Debian's `chromium` (any on the PATH) and `fonts-noto-cjk`, and the test extra. What is shown is what the server gave: the conversation
 about Markdown is an imported one, and says so.
 """
 
@@ -66,10 +66,29 @@ def main() -> None:
             page.locator("#open-models").click()
             page.locator("#models .row").nth(1).wait_for()
             picture(page, "models-chinese")
+        with opened(browser, url, viewport=WIDE) as page:
+            collection(page, ROOT / "docs" / "documents.md")
+            picture(page, "collection")
         with opened(browser, url, viewport=PHONE, is_mobile=True, device_scale_factor=1.5) as page:
             chat(page, "Who are you?")
             picture(page, "phone")
         browser.close()
+
+
+def collection(page: Page, document: Path) -> None:
+    """A document that is asked about, with the sources of the answer."""
+    page.get_by_role("button", name="Collections").click()
+    page.get_by_label("Name of a collection").fill("Puna's documentation")
+    page.keyboard.press("Enter")
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Add files").click()
+    chooser.value.set_files(document)
+    page.get_by_text("can be asked about").wait_for()
+    page.keyboard.press("Escape")
+    ask(page, "What is a collection?")
+    finished(page).locator(".sources summary").click()
+    page.wait_for_timeout(300)  # until the page has followed what was unfolded
+    page.locator(".question").scroll_into_view_if_needed()
 
 
 @contextmanager

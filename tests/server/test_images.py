@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -32,16 +34,24 @@ def png(name: str) -> str:
 WIDE, TALL = png("wide"), png("tall")
 
 
-@pytest.fixture(scope="module")
-def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A server with cria, blind, and `seeing`, the same with a projector."""
-    folder = tmp_path_factory.mktemp("seeing")
+@contextmanager
+def seeing_server(folder: Path) -> Iterator[str]:
+    """A server's address, with cria, blind, and `seeing`, the same with a projector."""
     with open_model(CRIA) as file:
         width = ModelConfig.from_model(file).embedding_length
     projector = write_projector(folder / "mmproj.gguf", out=width).read_bytes()
     name = "registry.ollama.ai/library/seeing/latest"
     add_model(folder / "models", name, layers=[("projector", projector)])
-    with server_process(folder / "models") as url, httpx.Client(base_url=url, timeout=120) as client:
+    with server_process(folder / "models") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    with (
+        seeing_server(tmp_path_factory.mktemp("seeing")) as url,
+        httpx.Client(base_url=url, timeout=120) as client,
+    ):
         yield client
 
 
