@@ -53,13 +53,29 @@ def test_nothing_is_removed_where_one_of_the_names_is_wrong(root: Path) -> None:
 def test_pruning_tells_what_it_would_remove_and_then_removes_it(root: Path) -> None:
     old = root / "blobs" / add_blob(root, b"old").replace(":", "-")
     os.utime(old, (1, 1))
-    assert puna("prune", "--dry-run").stdout.splitlines() == [f"{old.name}    3 B", "1 file (3 B) would be removed"]
+    assert puna("prune", "--dry-run").stdout.splitlines() == [
+        f"blobs/{old.name}    3 B",
+        "1 file (3 B) would be removed",
+    ]
     assert old.exists()
     add_blob(root, b"fresh")
     done = puna("prune")
     assert "1 file (3 B) removed" in done.stdout
     assert "(1 file (5 B), fresh or half downloaded, kept: --all removes them too)" in done.stderr
     assert not old.exists()
+
+
+def test_pruning_does_not_seem_to_remove_a_blob_in_use_whose_damaged_copy_goes(root: Path) -> None:
+    blob = root / "blobs" / f"sha256-{DIGEST}"
+    with RegistryServer() as registry:
+        name = f"{registry.host}/me/tiny"
+        registry.add_model("me/tiny", "latest", [(layers.MODEL, CRIA.read_bytes())])
+        assert puna("rm", "llama").returncode == 0
+        assert puna("pull", name).returncode == 0
+        blob.write_bytes(b"damaged")
+        assert "1 file repaired" in puna("verify").stdout
+    assert puna("prune").stdout.splitlines() == [f"damaged/{blob.name}    7 B", "1 file (7 B) removed"]
+    assert blob.read_bytes() == CRIA.read_bytes()
 
 
 def test_verifying_names_the_damage_and_the_model_and_fails(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,8 @@ def prune(
     root = Store().root
     found = prune_store(root, everything=everything, dry_run=dry_run)
     for each in found:
-        typer.echo(f"{each.path.name}    {human_size(each.size)}")
+        path = f"{each.path.parent.name}/{each.path.name}"  # what is in `damaged` has the name of a blob in use
+        typer.echo(f"{path}    {human_size(each.size)}")
     typer.echo(f"{_count(found)} {'would be removed' if dry_run else 'removed'}")
     more = [each for each in prune_store(root, everything=True, dry_run=True) if each not in found]
     if more:
