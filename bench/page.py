@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 
 from bench.figures import Figure, Group, groups
+from bench.outside import section
 from bench.results import Result
 
 HEAD = """\
@@ -49,11 +50,11 @@ python -m bench write                # this page, from what was measured last
 """
 
 
-def page(results: Sequence[Result]) -> str:
-    """The whole page."""
+def page(results: Sequence[Result], outside: Sequence[Result] = ()) -> str:
+    """The whole page. outside: what was measured of no engine."""
     by_name = {(result.scenario, result.model): result for result in results}
     parts = [HEAD, _machine(results), *(_section(group, by_name) for group in groups())]
-    parts += [_absent(results), METHOD, COMMANDS.format(commands="\n".join(_commands()))]
+    parts += [section(outside), _absent(results), METHOD, COMMANDS.format(commands="\n".join(_commands()))]
     return "\n".join(part for part in parts if part)
 
 

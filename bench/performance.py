@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench import make_model
 from bench.figures import groups
+from bench.outside import load_outside
 from bench.page import page
 from bench.picture import picture
 from bench.process import ROOT, ContestantError
@@ -56,5 +57,5 @@ def run_all(folder: Path, options: Options, minutes: float | None) -> None:
 def write_page(folder: Path = FOLDER, docs: Path = DOCS) -> None:
     """docs/performance.md and its picture, from the results in `folder`."""
     results = load_all(folder)
-    (docs / "performance.md").write_text(page(results), encoding="utf-8")
+    (docs / "performance.md").write_text(page(results, load_outside(folder)), encoding="utf-8")
     (docs / "performance.svg").write_text(picture(results), encoding="utf-8")

@@ -2,8 +2,8 @@
 
     python scripts/screenshots.py
 
-Needs Debian's `chromium` (any on the PATH) and `fonts-noto-cjk`, and the test extra. What is shown is what the server gave: the conversation
-about Markdown is an imported one, and says so.
+Needs Debian's `chromium` (any on the PATH) and `fonts-noto-cjk`, and the test extra. What is shown is what the server
+gave: the conversation about Markdown is an imported one, and says so.
 """
 
 from __future__ import annotations

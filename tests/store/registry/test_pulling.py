@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -25,6 +24,8 @@ from puna.store import Store, layers, pulling
 from puna.store.names import ModelName
 from puna.store.progress import Progress, Report, ignore
 from puna.store.registry.pulling import NotInRegistry, pull
+from puna.store.transfer import journal
+from puna.store.transfer.journal import BLOCK
 from puna.store.transfer.retrying import GaveUp, Patience
 from tests.store import registry_server as server
 from tests.store.registry_server import RegistryServer
@@ -235,34 +236,68 @@ def test_http_needs_to_be_allowed(store: Store) -> None:
         pulling.pull(store, "http://example.com/library/x", report=ignore, cancelled=threading.Event())
 
 
-def test_a_pull_that_is_killed_again_and_again_fetches_little_twice(store: Store, registry: RegistryServer) -> None:
-    """kill -9 at random moments: what was verified stays, the model is right in the end."""
-    data = os.urandom(16 << 20)
+def test_a_pull_that_is_killed_again_and_again_asks_for_no_block_twice(store: Store, registry: RegistryServer) -> None:
+    """kill -9 amid several blocks: what was recorded stays, the model is right in the end."""
+    data = os.urandom(16 * BLOCK)
+    digest = hashlib.sha256(data).hexdigest()
     raw = registry.add_model("library/big", "latest", [(layers.MODEL, data)])
-    registry.faults.append(_slow)
-    environment = {**os.environ, "PUNA_MODELS": str(store.root)}
+    partial = store.blobs.partials / f"sha256-{digest}"
     line = [sys.executable, "-m", "puna", "pull", f"{registry.host}/library/big"]
-    chance = random.Random(5)
-    for _ in range(3):
-        before = registry.sent
-        process = subprocess.Popen(line, env=environment, stderr=subprocess.DEVNULL)
-        while registry.sent == before and process.poll() is None:
-            time.sleep(0.001)
-        time.sleep(0.1 + chance.random() / 4)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    environment = {**os.environ, "PUNA_MODELS": str(store.root)}
+    kept: list[tuple[int, set[int]]] = []  # requests until a kill, and the blocks that were there
+    for enough in (2, 6, 11):
+        registry.faults[:] = [_sends_nothing_beyond(enough, partial, len(data))]
+        _killed_at(enough, line, environment, partial, len(data))
+        there = journal.try_open(partial, len(data), digest)
+        assert there is not None
+        with there:
+            kept.append((len(registry.log), set(there.blocks)))
+    registry.faults.clear()
     done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert manifest_in(store, registry, "library/big/latest") == raw
-    assert store.blobs.path(hashlib.sha256(data).hexdigest()).read_bytes() == data
-    assert registry.sent <= len(data) + 3 * (8 << 20)  # two requests of two blocks each time, and what was sent anew
+    assert store.blobs.path(digest).read_bytes() == data
+    for requests, blocks in kept:
+        assert not blocks & _asked_for(registry.log[requests:], digest)
 
 
-def _slow(exchange: server.Exchange) -> bool:
-    """So slow that there is a middle in which it can be killed."""
-    if exchange.is_blob:
-        time.sleep(0.02)
-    return False
+def _killed_at(enough: int, line: list[str], environment: dict[str, str], partial: Path, size: int) -> None:
+    """Pull until so many blocks are there, and kill it."""
+    process = subprocess.Popen(line, env=environment, stderr=subprocess.DEVNULL)
+    while journal.arrived(partial, size) < enough * BLOCK and process.poll() is None:
+        time.sleep(0.001)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+
+
+def _sends_nothing_beyond(enough: int, partial: Path, size: int) -> server.Fault:
+    """While so many blocks are there, and never the last block: whoever pulls is still at it when it is killed."""
+
+    def beyond() -> bool:
+        return journal.arrived(partial, size) >= enough * BLOCK
+
+    def fault(exchange: server.Exchange) -> bool:
+        data = exchange.data if exchange.is_blob else b""
+        if len(data) != size:
+            return False
+        start, end = exchange.send_range()
+        for at in range(start, end, server.CHUNK):
+            while fault in exchange.registry.faults and (at >= size - BLOCK or beyond()):
+                time.sleep(0.002)
+            exchange.stream(data, at, min(at + server.CHUNK, end))
+        return True
+
+    return fault
+
+
+def _asked_for(log: list[server.Seen], digest: str) -> set[int]:
+    """Blocks of which requests asked for a byte."""
+    blocks: set[int] = set()
+    for seen in log:
+        if digest in seen.path:
+            first, last = seen.headers["range"].removeprefix("bytes=").split("-")
+            blocks.update(range(int(first) // BLOCK, int(last) // BLOCK + 1))
+    return blocks
 
 
 def _layers(registry: RegistryServer) -> list[dict[str, str]]:

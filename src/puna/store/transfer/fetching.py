@@ -25,7 +25,8 @@ SHORTEST_RUN, LONGEST_RUN = 32, 64  # blocks that are asked for in one request
 WORTH_WAITING = 8.0  # a request should take so many times as long as the wait for its answer
 FIRST = 2  # connections to begin with
 POLL = 0.05  # seconds between two looks for a source that may be asked
-FLUSH = 0.05  # seconds after which the system is asked to put on the disk what has come
+FLUSH = 0.05  # seconds between two looks at whether the disk should be given what has come:
+FLUSH_BYTES, FLUSH_SECONDS = 4 * BLOCK, 1.0  # so much, or what came in so long
 LEAVE = 2.0  # seconds that a thread is waited for at the end; one that is connecting ends by itself
 
 _flush = getattr(os, "fdatasync", os.fsync)  # not all systems have the cheaper one
@@ -200,8 +201,12 @@ class Fetching:
         """Put on the disk what has come while more is coming: at the end there is little to be waited for."""
         try:
             with files.storing(f"write into {self._partial.path.parent}"), self._partial.path.open("r+b") as file:
+                given, when = 0, time.monotonic()
                 while not self._stopped.wait(FLUSH):
-                    _flush(file.fileno())
+                    received = sum(reader.total for reader in self._readers)
+                    if received - given >= FLUSH_BYTES or time.monotonic() - when >= FLUSH_SECONDS:
+                        given, when = received, time.monotonic()
+                        _flush(file.fileno())
         except StoreError as error:
             self._failure = error
 
