@@ -109,6 +109,17 @@ def test_a_search_stays_in_the_documents_it_is_told(collection: Collection, embe
         assert found(collection, embedder, "same words", mode, documents=[]) == []
 
 
+@pytest.mark.parametrize("mode", module.MODES)
+def test_a_search_for_more_than_there_is_finds_passages_only(
+    collection: Collection, embedder: WordsEmbedder, mode: module.Mode
+) -> None:
+    """Not the row that a document has for itself, before it is indexed and after."""
+    put(collection, embedder, "words", "words one", "words two")
+    for _ in range(2):
+        assert set(found(collection, embedder, "words", mode, limit=50)) == {"words one", "words two"}
+        collection.tidy()
+
+
 def test_scores_of_vectors_are_cosines(collection: Collection, embedder: WordsEmbedder) -> None:
     put(collection, embedder, "a", "one two", "three four")
     hits = collection.search("", embedder.embed(["one two"])[0], mode="vector")

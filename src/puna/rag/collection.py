@@ -183,7 +183,8 @@ class Collection:
             raise InvalidRequest(f"a search gives 1 or more passages in a mode of {', '.join(MODES)}")
         if documents is not None and not documents:
             return []
-        where = "ordinal >= 0" if documents is None else f"ordinal >= 0 AND {_among('document', documents)}"
+        # A document's own row has neither vector nor terms: it is not found, and no condition looks through all rows.
+        where = None if documents is None else _among("document", documents)
         wanted = limit * CANDIDATES if mode == "hybrid" else limit
         by_vector = [] if mode == "text" or vector is None else self._nearest(vector, wanted, where)
         by_text = [] if mode == "vector" else self._matching(text, wanted, where)
@@ -197,15 +198,14 @@ class Collection:
         best = list(scores.items())[:limit]
         return [_hit(rows[row_id], score) for row_id, score in best]
 
-    def _nearest(self, vector: NDArray[np.float32], limit: int, where: str) -> list[dict[str, Any]]:
+    def _nearest(self, vector: NDArray[np.float32], limit: int, where: str | None) -> list[dict[str, Any]]:
         if vector.shape != (self._dimension,):
             raise InvalidRequest(f"the collection's vectors have {self._dimension} numbers, not {vector.shape}")
         query: Any = self._table.search(vector, vector_column_name="vector")
-        query = query.distance_type("cosine").where(where, prefilter=True).limit(limit)
-        query = query.ef(max(HNSW_SEARCH, 2 * limit)).refine_factor(REFINE)
-        return list(query.select([*_HIT_COLUMNS, "_distance"]).to_list())
+        query = query.distance_type("cosine").ef(max(HNSW_SEARCH, 2 * limit)).refine_factor(REFINE)
+        return _best(query, limit, where, "_distance")
 
-    def _matching(self, text: str, limit: int, where: str) -> list[dict[str, Any]]:
+    def _matching(self, text: str, limit: int, where: str | None) -> list[dict[str, Any]]:
         words = terms(text).strip()
         if not words:
             return []
@@ -213,8 +213,7 @@ class Collection:
 
         match: Any = queries.MatchQuery  # its stub takes what has a default for required
         query: Any = self._table.search(match(words, "terms"), query_type="fts")
-        query = query.where(where, prefilter=True).limit(limit)
-        return list(query.select([*_HIT_COLUMNS, "_score"]).to_list())
+        return _best(query, limit, where, "_score")
 
     def tidy(self) -> None:
         """Bring the indices up to date, merge small files, and drop versions that nobody reads any more."""
@@ -245,6 +244,13 @@ _DOCUMENT_COLUMNS: Mapping[str, Callable[[Document], Any]] = {
     "failure": lambda document: document.failure and json.dumps([document.failure.code, document.failure.message]),
 }
 _HIT_COLUMNS = ("id", "document", "ordinal", "heading", "place", "text")
+
+
+def _best(query: Any, limit: int, where: str | None, score: str) -> list[dict[str, Any]]:
+    """The rows that a search finds."""
+    if where is not None:
+        query = query.where(where, prefilter=True)
+    return list(query.limit(limit).select([*_HIT_COLUMNS, score]).to_list())
 
 
 def _document_fields(document: Document) -> dict[str, Any]:
