@@ -66,6 +66,25 @@ def test_a_collection_is_made_filled_chosen_no_more_and_deleted(page: Page, tmp_
     assert http.get("/v1/vector_stores").json()["data"] == []
 
 
+def test_a_collection_that_was_deleted_elsewhere_is_chosen_no_more(page: Page, http: httpx.Client) -> None:
+    """Or each question of the conversation would fail, with nothing in the page to choose otherwise."""
+    page.get_by_role("button", name="Collections").click()
+    page.get_by_label("Name of a collection").fill("pets")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Answer from pets")).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("Escape")
+    http.delete("/v1/vector_stores/pets").raise_for_status()
+    opener = page.get_by_role("button", name="Collections")
+    opener.click()
+    expect(page.locator("#collections")).to_contain_text("No collections yet.")
+    page.keyboard.press("Escape")
+    expect(opener).to_have_attribute("aria-pressed", "false")
+    with page.expect_request("**/api/chat") as asked:
+        ask(page, "Who are you?")
+    assert "tools" not in sent(asked.value)
+    finished(page)
+
+
 def test_collections_speak_chinese(open_page: Opener) -> None:
     page = open_page(locale="zh-CN")
     page.get_by_role("button", name="资料集").click()

@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 from tests.server.process import server_process
 from tests.web.chat import ask, finished, ready
 from tests.web.conftest import Opener
+from tests.web.test_collections import CATS, DROP
 
 KEY = "sk-puna-of-the-test"
 
@@ -35,6 +36,8 @@ def test_the_key_is_asked_for_kept_and_sent(open_page: Opener, locked: str) -> N
     page.reload()
     ready(page)
     expect(dialog).to_have_count(0)
+    page.evaluate(DROP, ["cats.md", CATS])  # a form is sent with the key, too
+    expect(page.locator("#notices")).to_contain_text("cats.md can be asked about.")
 
 
 def test_without_a_key_the_page_says_what_is_missing(open_page: Opener, locked: str) -> None:

@@ -14,7 +14,8 @@ from tests.web.conftest import Opener
 
 def parse(page: Page, text: str) -> list[dict[str, Any]]:
     parsed: list[dict[str, Any]] = page.evaluate(
-        "async text => (await import('/web/markdown/blocks.js')).parseBlocks(text)", text
+        "async text => (await import('/web/markdown/blocks.js')).parsePieces(text).map(piece => piece.block)",
+        text,
     )
     return parsed
 

@@ -18,11 +18,6 @@ const TASK = /^\[([ xX])\] +/;
 const MATH_ENDS = { "$$": "$$", "\\[": "\\]" };
 const ALIGN = { ":-": "left", "-:": "right", ":-:": "center", "-": "" };
 
-/** @param {string} source @returns {Block[]} */
-export function parseBlocks(source) {
-  return blocksOf(parsePieces(source));
-}
-
 /** The outermost blocks, each with its own source: a block whose source is the same as before need not be made anew. */
 export function parsePieces(source) {
   return parseLines(source.replace(/\r\n?/g, "\n").replaceAll("\t", "    ").split("\n"), 0);

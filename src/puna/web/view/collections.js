@@ -29,6 +29,8 @@ export class Collections {
 
   async show() {
     const { data } = await this.session.client.json("GET", `${STORES}?limit=100`);
+    const { collection } = this.session.current.settings;
+    if (collection && !data.some(({ id }) => id === collection)) return this.choose(collection); // it is deleted
     fill(this.list, data.length ? data.map((each) => this.row(each)) : element("p.nothing", t("No collections yet.")));
   }
 
@@ -60,8 +62,7 @@ export class Collections {
   async remove(id, name) {
     if (!(await deletes(name))) return;
     await this.session.client.json("DELETE", `${STORES}/${id}`);
-    if (this.session.current.settings.collection === id) await this.choose(id);
-    else await this.show();
+    await this.show();
   }
 
   /** Into the chosen one, or a new one. @param {File[]} files */
