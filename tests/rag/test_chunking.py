@@ -42,6 +42,18 @@ def test_a_long_paragraph_is_cut_at_sentences_in_chinese_too() -> None:
     assert found == ["今天天气很好。", "我们去公园散步吧！", "你想一起来吗？ 好的。"]
 
 
+def test_a_sentence_keeps_the_quotes_that_it_closes() -> None:
+    text = "他对我们说：“明天一起去公园！”然后他就走了。（大家都很高兴。）她说：“We go to the park now.” Then she left."
+    found = [each.text for each in passages([Section(text)], Cut(16), count)]
+    assert found == [
+        "他对我们说：“明天一起去公园！”",
+        "然后他就走了。",
+        "（大家都很高兴。）",
+        "她说：“We go to the park now.”",
+        "Then she left.",
+    ]
+
+
 def test_the_end_of_a_passage_is_repeated_in_the_next() -> None:
     text = "\n\n".join(f"word{index} a b c" for index in range(12))
     found = list(passages([Section(text)], Cut(20, 6), count))

@@ -21,10 +21,10 @@ Count: TypeAlias = Callable[[str], int]
 MIN_TOKENS = 16  # below, a passage says nothing
 MAX_CHARACTERS_PER_TOKEN = 16  # more are counted as more: a vocabulary may take a long word for one token
 JOINT = 2  # tokens that a line end between two pieces may take
-VERSION = 1  # goes into documents' digests: other passages of the same text are another version
+VERSION = 2  # goes into documents' digests: other passages of the same text are another version
 
-# The end of a sentence, in Latin and in East Asian punctuation.
-_SENTENCE = re.compile(r"(?<=[.!?])\s+|(?<=[。！？；])")
+# The end of a sentence, in Latin and in East Asian punctuation, with the quotes and brackets that it closes.
+_SENTENCE = re.compile(r"[.!?][\"'”’]*\s+|[。！？；]+[”’」』）》】.]*\s*")
 _LINE = re.compile(r"\n+")
 _WORD = re.compile(r"(?<=\s)(?=\S)")
 
