@@ -89,3 +89,11 @@ def test_collections_speak_chinese(open_page: Opener) -> None:
     page = open_page(locale="zh-CN")
     page.get_by_role("button", name="资料集").click()
     expect(page.locator("#collections")).to_contain_text("还没有资料集。")
+
+
+def test_every_collection_is_listed_however_many_there_are(page: Page, http: httpx.Client) -> None:
+    """A page of the API's list has 20."""
+    for number in range(23):
+        http.post("/v1/vector_stores", json={"name": f"number {number}"}).raise_for_status()
+    page.get_by_role("button", name="Collections").click()
+    expect(page.locator("#collections .row")).to_have_count(23)

@@ -29,7 +29,7 @@ FLUSH = 0.05  # seconds between two looks at whether the disk should be given wh
 FLUSH_BYTES, FLUSH_SECONDS = 4 * BLOCK, 1.0  # so much, or what came in so long
 LEAVE = 2.0  # seconds that a thread is waited for at the end; one that is connecting ends by itself
 
-_flush = getattr(os, "fdatasync", os.fsync)  # not all systems have the cheaper one
+_write_out = getattr(os, "fdatasync", os.fsync)  # not all systems have the cheaper one
 
 
 class Run:
@@ -206,7 +206,7 @@ class Fetching:
                     received = sum(reader.total for reader in self._readers)
                     if received - given >= FLUSH_BYTES or time.monotonic() - when >= FLUSH_SECONDS:
                         given, when = received, time.monotonic()
-                        _flush(file.fileno())
+                        _write_out(file.fileno())
         except StoreError as error:
             self._failure = error
 

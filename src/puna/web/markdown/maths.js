@@ -15,10 +15,10 @@ const table = (pairs) => new Map([...pairs.matchAll(/(\S+) (\S+)/g)].map(([, nam
 const list = (words) => new Set(words.split(" "));
 
 const LETTERS = table(
-  "alpha α beta β gamma γ delta δ epsilon ϵ varepsilon ε zeta ζ eta η theta θ vartheta ϑ iota ι kappa κ lambda λ mu μ nu ν xi ξ pi π rho ρ sigma σ tau τ upsilon υ phi ϕ varphi φ chi χ psi ψ omega ω Gamma Γ Delta Δ Theta Θ Lambda Λ Xi Ξ Pi Π Sigma Σ Upsilon Υ Phi Φ Psi Ψ Omega Ω hbar ℏ ell ℓ partial ∂ nabla ∇ infty ∞ emptyset ∅ varnothing ∅ dots … ldots … cdots ⋯ vdots ⋮ ddots ⋱ prime ′ angle ∠ degree °",
+  "alpha α beta β gamma γ delta δ epsilon ϵ varepsilon ε zeta ζ eta η theta θ vartheta ϑ iota ι kappa κ lambda λ mu μ nu ν xi ξ pi π rho ρ sigma σ tau τ phi ϕ varphi φ chi χ psi ψ omega ω Gamma Γ Delta Δ Theta Θ Lambda Λ Xi Ξ Pi Π Sigma Σ Phi Φ Psi Ψ Omega Ω hbar ℏ ell ℓ partial ∂ nabla ∇ infty ∞ emptyset ∅ varnothing ∅ dots … ldots … cdots ⋯ vdots ⋮ ddots ⋱ prime ′ degree °",
 );
 const OPERATORS = table(
-  "times × div ÷ cdot ⋅ pm ± mp ∓ ast ∗ oplus ⊕ otimes ⊗ le ≤ leq ≤ ge ≥ geq ≥ ll ≪ gg ≫ ne ≠ neq ≠ equiv ≡ approx ≈ sim ∼ cong ≅ propto ∝ in ∈ notin ∉ subset ⊂ subseteq ⊆ supset ⊃ supseteq ⊇ cup ∪ cap ∩ setminus ∖ forall ∀ exists ∃ neg ¬ lnot ¬ land ∧ wedge ∧ lor ∨ vee ∨ to → rightarrow → leftarrow ← leftrightarrow ↔ Rightarrow ⇒ implies ⟹ Leftarrow ⇐ iff ⟺ Leftrightarrow ⇔ mapsto ↦ mid ∣ parallel ∥ perp ⊥ langle ⟨ rangle ⟩ lfloor ⌊ rfloor ⌋ lceil ⌈ rceil ⌉ vert | | ‖ lbrace { rbrace } { { } } % % $ $ # # & & _ _",
+  "times × div ÷ cdot ⋅ pm ± mp ∓ ast ∗ oplus ⊕ otimes ⊗ le ≤ leq ≤ ge ≥ geq ≥ ll ≪ gg ≫ ne ≠ neq ≠ equiv ≡ approx ≈ sim ∼ cong ≅ propto ∝ in ∈ notin ∉ subset ⊂ subseteq ⊆ supset ⊃ supseteq ⊇ cup ∪ cap ∩ setminus ∖ forall ∀ exists ∃ neg ¬ lnot ¬ land ∧ wedge ∧ lor ∨ vee ∨ to → rightarrow → leftarrow ← leftrightarrow ↔ Rightarrow ⇒ implies ⟹ iff ⟺ Leftrightarrow ⇔ mapsto ↦ mid ∣ parallel ∥ perp ⊥ langle ⟨ rangle ⟩ lfloor ⌊ rfloor ⌋ lceil ⌈ rceil ⌉ vert | | ‖ lbrace { rbrace } { { } } % % $ $ # # & & _ _",
 );
 const LARGE = table("sum ∑ prod ∏ int ∫ iint ∬ oint ∮ bigcup ⋃ bigcap ⋂");
 const ACCENTS = table("hat ^ widehat ^ bar ¯ overline ¯ vec → tilde ~ widetilde ~ dot ˙ ddot ¨");
@@ -29,7 +29,7 @@ const BELOW = list("lim limsup liminf max min sup inf argmax argmin"); // functi
 const FUNCTIONS = list("sin cos tan cot arcsin arccos arctan tanh log ln lg exp det dim ker deg arg Pr").union(BELOW);
 const STYLES = list("mathrm mathbf boldsymbol mathbb bm operatorname mathit mathcal mathsf mathtt text textbf textit textrm mbox");
 const IGNORED = list("displaystyle textstyle limits nolimits big Big bigg Bigg bigl bigr Bigl Bigr");
-const FENCES = { matrix: "", pmatrix: "()", bmatrix: "[]", Bmatrix: "{}", vmatrix: "||", cases: "{", aligned: "", align: "", gathered: "", array: "" };
+const FENCES = { matrix: "", pmatrix: "()", bmatrix: "[]", Bmatrix: "{}", vmatrix: "||", cases: "{", aligned: "", align: "", array: "" };
 
 class NotUnderstood extends Error {}
 

@@ -8,7 +8,7 @@ import { chooseFiles } from "./files.js";
 import { notice, problem } from "./notices.js";
 
 const STORES = "/v1/vector_stores";
-const LOOK_MS = 700; // between two looks at how far the indexing is
+const LOOK_MS = 700;
 
 export class Collections {
   /** @param {Session} session */
@@ -20,7 +20,7 @@ export class Collections {
   async open() {
     const label = t("Name of a collection");
     const name = element("input", { placeholder: label, "aria-label": label, required: true, autocomplete: "off" });
-    const hint = element("p.hint", t("Questions are answered from the chosen collection. Files that you drop are added to it."));
+    const hint = element("p.hint", t("Questions are answered from the chosen one. Dropped files go into it."));
     const { dialog, closed } = openDialog(t("Collections"), [hint, this.list, form("form.line", () => this.create(name.value), name, element("button", t("New collection")))], "side");
     dialog.id = "collections";
     await this.show();
@@ -28,8 +28,14 @@ export class Collections {
   }
 
   async show() {
-    const { data } = await this.session.client.json("GET", `${STORES}?limit=100`);
-    const { collection } = this.session.current.settings;
+    const { client, current } = this.session;
+    const { collection } = current.settings;
+    const data = [];
+    for (let more = true; more; ) {
+      const page = await client.json("GET", `${STORES}?after=${data.at(-1)?.id ?? ""}`);
+      data.push(...page.data);
+      more = page.has_more;
+    }
     if (collection && !data.some(({ id }) => id === collection)) return this.choose(collection); // it is deleted
     fill(this.list, data.length ? data.map((each) => this.row(each)) : element("p.nothing", t("No collections yet.")));
   }
@@ -80,10 +86,12 @@ export class Collections {
     sent.append("purpose", "assistants");
     sent.append("file", file);
     const { id: file_id } = await client.json("POST", "/v1/files", sent);
-    let state = await client.json("POST", `${STORES}/${id}/files`, { file_id });
-    for (; state.status === "in_progress"; state = await client.json("GET", `${STORES}/${id}/files/${file_id}`)) {
+    const inside = `${STORES}/${id}/files`;
+    let state = await client.json("POST", inside, { file_id });
+    while (state.status === "in_progress") {
       await this.show();
       await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+      state = await client.json("GET", `${inside}/${file_id}`);
     }
     await this.show();
     if (state.last_error) notice(`${file.name}: ${state.last_error.message}`, "problem");
